@@ -1,0 +1,1 @@
+"""The bundled trading pipeline: an island that imports nothing of the measuring half."""
