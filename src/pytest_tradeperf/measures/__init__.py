@@ -1,0 +1,1 @@
+"""Instruments: each module measures one thing and judges nothing."""

@@ -1,0 +1,191 @@
+"""Timing a callable: calibration, warm-up and rounds with the garbage collector off.
+
+The decision *what to run next* is a generator (a ``Schedule``), the running is a ``Batch``. A plain
+run, a gate run and a paired worker differ only in the schedule; a function and a coroutine function
+differ only in the driver.
+"""
+
+import gc
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pytest_tradeperf.model import Sample
+
+
+class Cost(NamedTuple):
+    """What one round took, in nanoseconds for all its iterations together."""
+
+    wall_ns: int
+    cpu_ns: int
+
+
+Schedule: TypeAlias = Generator[int, Cost, Sample]
+"""Yields the iterations of the next round, is sent its cost, returns the sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much measuring is worth: rounds of at least ``round_ns``, until ``total_ns`` is spent.
+
+    At least ``min_rounds`` and at most ``max_rounds`` are run, unless one call alone takes
+    ``total_ns`` or more: then its first call is the sample. ``rounds`` fixes the number.
+    """
+
+    round_ns: int
+    total_ns: int
+    min_rounds: int
+    max_rounds: int
+    rounds: int | None = None
+    cold: bool = False
+
+
+QUICK: Final = Plan(round_ns=1_000_000, total_ns=100_000_000, min_rounds=3, max_rounds=20)
+"""For plain runs, where only absolute limits are judged."""
+
+CAREFUL: Final = Plan(round_ns=5_000_000, total_ns=1_000_000_000, min_rounds=5, max_rounds=50)
+"""For runs whose values are stored or compared."""
+
+_MAX_ITERATIONS: Final = 10_000_000
+
+
+def calibrated(plan: Plan) -> Schedule:
+    """Return the schedule of a process that measures alone."""
+    first = yield 1
+    if plan.cold or (first.wall_ns >= plan.total_ns and plan.rounds is None):
+        return Sample(iterations=1, wall_ns=(first.wall_ns,), cpu_ns=(first.cpu_ns,))
+    iterations, cost = 1, first
+    while cost.wall_ns < plan.round_ns and iterations < _MAX_ITERATIONS:
+        # The aim is a fifth above the target, so that a slightly lucky round need not be repeated.
+        grown = iterations * 1.2 * plan.round_ns / max(cost.wall_ns, 1)
+        iterations = min(max(iterations + 1, round(min(grown, iterations * 100))), _MAX_ITERATIONS)
+        cost = yield iterations
+    if iterations == 1:
+        cost = yield 1  # the first call was the warm-up
+    wall, cpu, spent = [], [], 0
+    least = plan.rounds or plan.min_rounds
+    most = plan.rounds or plan.max_rounds
+    while len(wall) < least or (len(wall) < most and spent + cost.wall_ns <= plan.total_ns):
+        cost = yield iterations
+        wall.append(cost.wall_ns)
+        cpu.append(cost.cpu_ns)
+        spent += cost.wall_ns
+    return Sample(iterations=iterations, wall_ns=tuple(wall), cpu_ns=tuple(cpu))
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Collect once, then keep the garbage collector from running inside the block."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class Batch:
+    """Runs a function a number of times under two clocks and keeps its first result.
+
+    ``prepare`` runs before every call, untimed; what it returns (unless None) becomes the first
+    argument. Times include the call itself, a few tens of nanoseconds.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        prepare: Callable[[], Any] | None = None,
+        *,
+        wall_clock: Callable[[], int] = time.perf_counter_ns,
+        cpu_clock: Callable[[], int] = time.process_time_ns,
+    ) -> None:
+        self._fn, self._args, self._kwargs, self._prepare = fn, args, kwargs, prepare
+        self._wall, self._cpu = wall_clock, cpu_clock
+        self.result: Any = None
+        self._has_result = False
+
+    def run(self, iterations: int) -> Cost:
+        """Call the function ``iterations`` times and return what that took."""
+        fn, kwargs = self._fn, self._kwargs
+        if self._prepare is None and iterations > 1 and self._has_result:
+            args = self._args
+            wall, cpu = self._wall(), self._cpu()
+            if kwargs:
+                for _ in range(iterations):
+                    fn(*args, **kwargs)
+            else:
+                for _ in range(iterations):
+                    fn(*args)
+            cpu_end, wall_end = self._cpu(), self._wall()
+            return Cost(wall_end - wall, cpu_end - cpu)
+        total_wall = total_cpu = 0
+        for _ in range(iterations):
+            args = self._arguments()
+            wall, cpu = self._wall(), self._cpu()
+            result = fn(*args, **kwargs)
+            cpu_end, wall_end = self._cpu(), self._wall()
+            self._keep(result)
+            del result  # or its release would be timed with the next call
+            total_wall += wall_end - wall
+            total_cpu += cpu_end - cpu
+        return Cost(total_wall, total_cpu)
+
+    async def run_async(self, iterations: int) -> Cost:
+        """Await the coroutine function ``iterations`` times in the running loop; else as ``run``."""
+        fn, kwargs = self._fn, self._kwargs
+        if self._prepare is None and iterations > 1 and self._has_result:
+            args = self._args
+            wall, cpu = self._wall(), self._cpu()
+            for _ in range(iterations):
+                await fn(*args, **kwargs)
+            cpu_end, wall_end = self._cpu(), self._wall()
+            return Cost(wall_end - wall, cpu_end - cpu)
+        total_wall = total_cpu = 0
+        for _ in range(iterations):
+            args = self._arguments()
+            wall, cpu = self._wall(), self._cpu()
+            result = await fn(*args, **kwargs)
+            cpu_end, wall_end = self._cpu(), self._wall()
+            self._keep(result)
+            del result  # or its release would be timed with the next call
+            total_wall += wall_end - wall
+            total_cpu += cpu_end - cpu
+        return Cost(total_wall, total_cpu)
+
+    def _arguments(self) -> tuple[Any, ...]:
+        prepared = self._prepare() if self._prepare is not None else None
+        return self._args if prepared is None else (prepared, *self._args)
+
+    def _keep(self, result: object) -> None:
+        if not self._has_result:
+            self.result, self._has_result = result, True
+
+
+def drive(schedule: Schedule, run: Callable[[int], Cost]) -> Sample:
+    """Run what ``schedule`` asks for and return its sample."""
+    with collector_off():
+        try:
+            iterations = next(schedule)
+            while True:
+                iterations = schedule.send(run(iterations))
+        except StopIteration as finished:
+            sample: Sample = finished.value
+            return sample
+
+
+async def drive_async(schedule: Schedule, run: Callable[[int], Awaitable[Cost]]) -> Sample:
+    """Run what ``schedule`` asks for inside the running loop and return its sample."""
+    with collector_off():
+        try:
+            iterations = next(schedule)
+            while True:
+                iterations = schedule.send(await run(iterations))
+        except StopIteration as finished:
+            sample: Sample = finished.value
+            return sample

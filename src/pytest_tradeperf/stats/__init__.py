@@ -1,0 +1,1 @@
+"""Pure arithmetic over numbers already measured: no clock, no file, no process."""
