@@ -1,0 +1,44 @@
+"""The backtest engine: strategies over bars, one result whichever engine runs it.
+
+Importing this package imports nothing heavy; the names below are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_tradeperf.pipeline.backtest.engine import run_backtest
+    from pytest_tradeperf.pipeline.backtest.result import BacktestResult
+    from pytest_tradeperf.pipeline.backtest.settings import Costs, Settings
+    from pytest_tradeperf.pipeline.backtest.strategies import Breakout, MovingAverageCross, Strategy
+    from pytest_tradeperf.pipeline.backtest.trades import Trade
+
+_HOME = {
+    "BacktestResult": "result",
+    "Breakout": "strategies",
+    "Costs": "settings",
+    "MovingAverageCross": "strategies",
+    "Settings": "settings",
+    "Strategy": "strategies",
+    "Trade": "trades",
+    "run_backtest": "engine",
+}
+
+__all__ = [
+    "BacktestResult",
+    "Breakout",
+    "Costs",
+    "MovingAverageCross",
+    "Settings",
+    "Strategy",
+    "Trade",
+    "run_backtest",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
