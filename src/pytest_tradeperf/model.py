@@ -152,6 +152,7 @@ class Environment:
     arch: str
     python: str
     machine: str
+    pytest_tradeperf: str = ""
     dependencies: Mapping[str, str] = field(default_factory=dict)
     source_tree: str | None = None
     commit: str | None = None
@@ -166,7 +167,11 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineLine:
-    """One accepted (test, metric). Timings also say on which machine class and which source tree."""
+    """One accepted (test, metric). Timings also say on which machine class and which source tree.
+
+    ``noise`` is the relative spread of the rounds at acceptance, ``text`` the canonical value behind
+    a digest, ``dependencies`` the versions it was accepted with.
+    """
 
     test: str
     metric: Metric
@@ -175,6 +180,7 @@ class BaselineLine:
     machine: str | None = None
     tree: str | None = None
     text: str | None = None
+    dependencies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

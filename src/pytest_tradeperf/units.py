@@ -138,7 +138,8 @@ def format_quantity(value: float, unit: str) -> str:
         return _scaled(value, ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B")))
     if unit == "fraction":
         return format_percent(value)
-    text = f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:,.4g}"  # noqa: PLR2004
+    whole = abs(value) < 1e15 and (value == round(value) or abs(value) >= 1000)  # noqa: PLR2004 - readable
+    text = f"{value:,.0f}" if whole else f"{value:,.4g}"
     return text + (
         "" if unit in ("1", "") else unit.removeprefix("1") if unit.startswith("1/") else f" {unit}"
     )

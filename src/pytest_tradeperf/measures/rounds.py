@@ -64,7 +64,9 @@ def calibrated(plan: Plan) -> Schedule:
         cost = yield iterations
     if iterations == 1:
         cost = yield 1  # the first call was the warm-up
-    wall, cpu, spent = [], [], 0
+    wall: list[int] = []
+    cpu: list[int] = []
+    spent = 0
     least = plan.rounds or plan.min_rounds
     most = plan.rounds or plan.max_rounds
     while len(wall) < least or (len(wall) < most and spent + cost.wall_ns <= plan.total_ns):
@@ -73,6 +75,12 @@ def calibrated(plan: Plan) -> Schedule:
         cpu.append(cost.cpu_ns)
         spent += cost.wall_ns
     return Sample(iterations=iterations, wall_ns=tuple(wall), cpu_ns=tuple(cpu))
+
+
+def once() -> Schedule:
+    """Return the schedule that runs one iteration and no more."""
+    cost = yield 1
+    return Sample(iterations=1, wall_ns=(cost.wall_ns,), cpu_ns=(cost.cpu_ns,))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def low_decile(values: Sequence[float]) -> float:
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """Return the ``q`` quantile of ``values`` (0 <= q <= 1), interpolating linearly (Hyndman and Fan 1996, type 7)."""
+    """Return the ``q`` quantile of ``values``, 0 <= q <= 1 (Hyndman and Fan 1996, type 7: linear)."""
     if not values:
         raise ValueError("no values to take a quantile of")
     ordered = sorted(values)
@@ -37,7 +37,7 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def robust_sd(values: Sequence[float]) -> float:
-    """Return 1.4826 x the median absolute deviation, the normal-consistent spread (Hampel 1974); 0 for one value.
+    """Return 1.4826 x the median absolute deviation, normal-consistent (Hampel 1974); 0 for one value.
 
     Examples
     --------

@@ -1,0 +1,1 @@
+"""Judgement: records in, verdicts out. No files, no clock, no configuration."""

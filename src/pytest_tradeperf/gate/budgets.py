@@ -1,0 +1,176 @@
+"""What ``@pytest.mark.perf_budget(...)`` says, and whether a measurement keeps to it."""
+
+import datetime as dt
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pytest_tradeperf.errors import MarkerError, UnitError
+from pytest_tradeperf.model import Measurement, Row, Verdict, Waiver
+from pytest_tradeperf.units import Limit, format_percent, format_quantity, parse_fraction, parse_limit
+
+LIMIT_UNITS: Final = {"wall": "ns", "cpu": "ns", "peak_rss": "B"}
+"""Marker arguments that are limits, with their dimension."""
+
+_OTHERS: Final = ("limits", "threshold", "rounds", "cache", "accept", "reason", "until")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSpec:
+    """The merged budget of one test: limits by metric name, and how it is measured and gated."""
+
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    threshold: float | None = None
+    rounds: int | None = None
+    cache: str | None = None
+    waiver: Waiver | None = None
+
+
+def read_budget(markers: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> BudgetSpec:
+    """Return the budget that markers say together, the nearest first: it wins, limits merge.
+
+    ``markers`` holds the (args, kwargs) of each marker.
+
+    Raises
+    ------
+    MarkerError
+        For a positional or unknown argument, a value that cannot be read or is out of range, or an
+        incomplete waiver.
+
+    Examples
+    --------
+    >>> spec = read_budget([((), {"wall": "1 s"}), ((), {"wall": "9 s", "cpu": "2 s"})])
+    >>> {name: str(limit) for name, limit in spec.limits.items()}
+    {'wall': '<= 1.00 s', 'cpu': '<= 2.00 s'}
+    """
+    merged: dict[str, Any] = {}
+    limits: dict[str, Limit] = {}
+    for args, kwargs in markers:
+        if args:
+            raise MarkerError(
+                f"perf_budget takes keyword arguments only, not {args[0]!r}: write perf_budget(wall='250 ms')"
+            )
+        for name, value in kwargs.items():
+            if name in LIMIT_UNITS:
+                limits.setdefault(name, _limit(f"perf_budget({name}=...)", value, LIMIT_UNITS[name]))
+            elif name == "limits":
+                for metric, limit in _named_limits(value).items():
+                    limits.setdefault(metric, limit)
+            elif name in _OTHERS:
+                merged.setdefault(name, value)
+            else:
+                raise MarkerError(_unknown(name))
+    return BudgetSpec(
+        limits=limits,
+        threshold=_fraction("threshold", merged["threshold"]) if "threshold" in merged else None,
+        rounds=_rounds(merged.get("rounds")),
+        cache=_cache(merged.get("cache")),
+        waiver=_waiver(merged),
+    )
+
+
+def breaches(spec: BudgetSpec, measurements: Iterable[Measurement], test: str) -> list[Row]:
+    """Return a row for every limit that was exceeded; ``error`` for one whose metric was not measured."""
+    measured = {m.metric.name: m for m in measurements}
+    rows = []
+    for name, limit in spec.limits.items():
+        found = _measured_for(name, measured)
+        if not found:
+            known = ", ".join(measured) or "nothing"
+            note = f"limit on {name!r}, but the test measured only: {known}"
+            rows.append(Row(test=test, metric=name, verdict=Verdict.ERROR, note=note))
+        for measurement in found:
+            value = measurement.value
+            if isinstance(value, int | float) and not limit.allows(value):
+                rows.append(_breach(test, measurement, value, limit))
+    return rows
+
+
+def _measured_for(name: str, measured: Mapping[str, Measurement]) -> list[Measurement]:
+    """Return the measurements a limit applies to: that name, or every part's and cache state's."""
+    if name in measured:
+        return [measured[name]]
+    return [m for full, m in measured.items() if full.split(".", 1)[-1].split("@")[0] == name]
+
+
+def _breach(test: str, measurement: Measurement, value: float, limit: Limit) -> Row:
+    metric = measurement.metric
+    change = value / limit.value - 1 if limit.value else None
+    how_far = f" ({format_percent(change, sign=True)})" if change is not None else ""
+    return Row(
+        test=test,
+        metric=metric.name,
+        verdict=Verdict.OVER_BUDGET,
+        unit=metric.unit,
+        accepted=limit.value,
+        measured=value,
+        change=change,
+        note=f"{metric.name} {format_quantity(value, metric.unit)}, limit {limit}{how_far}",
+    )
+
+
+def _unknown(name: str) -> str:
+    known = [*LIMIT_UNITS, *_OTHERS]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return f"perf_budget has no argument {name!r}; {hint}"
+
+
+def _limit(where: str, value: object, unit: str | None) -> Limit:
+    try:
+        limit = parse_limit(value, unit)
+    except UnitError as error:
+        raise MarkerError(f"{where}: {error}") from error
+    if limit.value == 0 and not limit.at_least and unit is not None:
+        raise MarkerError(f"{where}: a limit of {value!r} can never be kept; leave it out or raise it")
+    return limit
+
+
+def _named_limits(value: object) -> dict[str, Limit]:
+    if not isinstance(value, Mapping):
+        raise MarkerError(
+            f"perf_budget(limits={value!r}): write a mapping such as {{'bars_per_second': '>= 1000/s'}}"
+        )
+    return {str(k): _limit(f"perf_budget(limits={{{k!r}: ...}})", v, None) for k, v in value.items()}
+
+
+def _fraction(name: str, value: object) -> float:
+    try:
+        return parse_fraction(value)
+    except UnitError as error:
+        raise MarkerError(f"perf_budget({name}=...): {error}") from error
+
+
+def _rounds(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise MarkerError(f"perf_budget(rounds={value!r}): write a whole number of at least 1")
+
+
+def _cache(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value in ("cold", "warm")):
+        return value
+    raise MarkerError(f"perf_budget(cache={value!r}): write 'cold' or 'warm'")
+
+
+def _waiver(merged: Mapping[str, Any]) -> Waiver | None:
+    given = [name for name in ("accept", "reason", "until") if name in merged]
+    if not given:
+        return None
+    absent = [name for name in ("accept", "reason", "until") if name not in merged]
+    if absent:
+        raise MarkerError(
+            f"perf_budget({given[0]}=...) needs {' and '.join(absent)} too: "
+            "accept='3%', reason='...', until='2027-01-31'"
+        )
+    reason, until = merged["reason"], merged["until"]
+    if not isinstance(reason, str) or not reason.strip():
+        raise MarkerError(f"perf_budget(reason={reason!r}): say why the loss is accepted")
+    try:
+        day = until if isinstance(until, dt.date) else dt.date.fromisoformat(until)
+    except (TypeError, ValueError) as error:
+        raise MarkerError(f"perf_budget(until={until!r}): write a date such as '2027-01-31'") from error
+    return Waiver(
+        fraction=_fraction("accept", merged["accept"]), reason=reason, until=day.strftime("%Y-%m-%d")
+    )

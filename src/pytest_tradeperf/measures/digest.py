@@ -1,0 +1,233 @@
+"""A value reduced to a canonical text and its hash, the same in every process and for every hash seed.
+
+The text is JSON. Containers carry a tag, mappings and sets are sorted, floats are written so that
+they read back exactly. A large numeric array is written as block sums
+(a sketch) so that the text stays small and can still be compared with a tolerance.
+"""
+
+import dataclasses
+import datetime as dt
+import enum
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from pytest_tradeperf.errors import MeasureError
+from pytest_tradeperf.model import Json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FULL_ARRAY: Final = (2048, 256, 16)
+"""Arrays up to this many elements are kept whole; the next smaller is tried when the text gets too long."""
+
+SKETCH_BLOCKS: Final = 128
+TEXT_BYTES: Final = 64 * 1024
+
+
+def digest(value: object, *, exact: bool = False) -> tuple[str, str | None]:
+    """Return (hash, canonical text) of ``value``; the text is None when it exceeds 64 KiB.
+
+    The hash covers every bit of the value. With ``exact`` no text is kept, so only bit identity passes.
+
+    Raises
+    ------
+    MeasureError
+        For a value that holds an object without a canonical form, or that contains itself.
+
+    Examples
+    --------
+    >>> digest({"b": 1, "a": {2, 3}})[1]
+    '{"dict":[["a",{"set":[2,3]}],["b",1]]}'
+    """
+    for full in FULL_ARRAY:
+        walk = _Walk(full)
+        text = json.dumps(_canonical(value, walk, ()), separators=(",", ":"), ensure_ascii=True)
+        if len(text) <= TEXT_BYTES:
+            break
+    walk.bits.update(text.encode())
+    fingerprint = f"sha256:{walk.bits.hexdigest()[:32]}"
+    return fingerprint, text if len(text) <= TEXT_BYTES and not exact else None
+
+
+class _Walk:
+    """One pass over a value: the hash of its arrays so far, and how large an array is kept whole."""
+
+    def __init__(self, full: int) -> None:
+        self.full = full
+        self.bits = hashlib.sha256()
+
+
+def _canonical(value: Any, walk: _Walk, outer: tuple[int, ...]) -> Json:  # noqa: PLR0911, PLR0912, C901 - a branch a type
+    if isinstance(value, enum.Enum):
+        return {"enum": f"{type(value).__qualname__}.{value.name}"}
+    if value is None or isinstance(value, bool | str):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, complex):
+        return {"complex": [_float(value.real), _float(value.imag)]}
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"bytes": hashlib.sha256(value).hexdigest(), "length": len(value)}
+    if isinstance(value, Decimal | Fraction | UUID | PurePath):
+        return {type(value).__name__.lower(): str(value)}
+    if id(value) in outer:
+        raise MeasureError(f"cannot digest a {type(value).__name__} that contains itself")
+    inner = (*outer, id(value))
+    known = _from_numpy_or_pandas(value, walk, inner)
+    if known is not None:
+        return known
+    if isinstance(value, dt.date | dt.time):
+        return {"time": value.isoformat()}
+    if isinstance(value, dt.timedelta):
+        return {"timedelta": value / dt.timedelta(microseconds=1)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = [[f.name, _canonical(getattr(value, f.name), walk, inner)] for f in dataclasses.fields(value)]
+        return {"dataclass": type(value).__qualname__, "fields": pairs}
+    if isinstance(value, Mapping):
+        return {"dict": [[_plain(k, inner), _canonical(v, walk, inner)] for k, v in _by_key(value, inner)]}
+    if isinstance(value, AbstractSet):
+        return {"set": sorted((_plain(v, inner) for v in value), key=_key)}
+    if isinstance(value, Sequence):
+        return _sequence(value, walk, inner)
+    raise MeasureError(
+        f"cannot digest {type(value).__module__}.{type(value).__qualname__}: "
+        "pass an array, a frame, a dataclass or plain containers of numbers and text"
+    )
+
+
+def _float(value: float) -> Json:
+    return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+
+
+def _key(canonical: Json) -> str:
+    return json.dumps(canonical, sort_keys=True)
+
+
+def _plain(value: object, outer: tuple[int, ...]) -> Json:
+    """Return the canonical form of a key or set member, whose arrays would not be sorted yet."""
+    return _canonical(value, _Walk(FULL_ARRAY[0]), outer)
+
+
+def _by_key(mapping: Mapping[Any, Any], outer: tuple[int, ...]) -> list[tuple[Any, Any]]:
+    return sorted(mapping.items(), key=lambda item: _key(_plain(item[0], outer)))
+
+
+def _sequence(value: Sequence[Any], walk: _Walk, outer: tuple[int, ...]) -> Json:
+    if len(value) > walk.full and all(type(v) in (int, float) for v in value):
+        import numpy as np
+
+        kinds = {type(v) for v in value}
+        if kinds == {float} or (kinds == {int} and all(abs(v) < 2**62 for v in value)):
+            return {"list": _array(np.asarray(value), walk)}
+    tag = "tuple" if isinstance(value, tuple) else "list"
+    return (
+        {tag: [_canonical(v, walk, outer) for v in value]}
+        if tag == "tuple"
+        else [_canonical(v, walk, outer) for v in value]
+    )
+
+
+def _from_numpy_or_pandas(  # noqa: PLR0911 - a branch a type
+    value: Any, walk: _Walk, outer: tuple[int, ...]
+) -> Json | None:
+    """Return the form of numpy and pandas values; looks them up only if their library is loaded."""
+    np, pd = sys.modules.get("numpy"), sys.modules.get("pandas")
+    if pd is not None:
+        if isinstance(value, pd.DataFrame):
+            columns = [
+                [_plain(c, outer), _column(value.iloc[:, i], walk, outer)]
+                for i, c in enumerate(value.columns)
+            ]
+            return {"frame": columns, "index": _column(value.index, walk, outer)}
+        if isinstance(value, pd.Series):
+            return {"series": _column(value, walk, outer), "index": _column(value.index, walk, outer)}
+        if isinstance(value, pd.Index | pd.api.extensions.ExtensionArray):
+            return {"index": _column(value, walk, outer)}
+        if value is pd.NaT or value is pd.NA:
+            return {"missing": repr(value)}
+        if isinstance(value, pd.Timestamp | pd.Timedelta | pd.Period):
+            return {type(value).__name__.lower(): str(value)}
+    if np is not None:
+        if isinstance(value, np.ndarray):
+            return _array(value, walk) if value.dtype.kind in "biufcmMSU" else _objects(value, walk, outer)
+        if isinstance(value, np.generic):
+            return (
+                _canonical(value.item(), walk, outer)
+                if value.dtype.kind in "biufcSU"
+                else {"time": str(value)}
+            )
+    return None
+
+
+def _column(column: Any, walk: _Walk, outer: tuple[int, ...]) -> Json:
+    import numpy as np
+
+    values = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+    form = _array(values, walk) if values.dtype.kind in "biufcmMSU" else _objects(values, walk, outer)
+    return {"dtype": str(column.dtype), "values": form}
+
+
+def _objects(array: "np.ndarray[Any, Any]", walk: _Walk, outer: tuple[int, ...]) -> Json:
+    if array.dtype.names:
+        return {
+            "fields": [[n, _array(array[n], walk)] for n in array.dtype.names],
+            "shape": list(array.shape),
+        }
+    return {
+        "objects": [_canonical(v, walk, outer) for v in array.ravel().tolist()],
+        "shape": list(array.shape),
+    }
+
+
+def _array(array: "np.ndarray[Any, Any]", walk: _Walk) -> Json:
+    import numpy as np
+
+    flat = np.ascontiguousarray(array).ravel()
+    form: dict[str, Json] = {"array": array.dtype.str.lstrip("<>|="), "shape": list(array.shape)}
+    walk.bits.update(flat.astype(flat.dtype.newbyteorder("<"), copy=False).tobytes())
+    if flat.size <= walk.full:
+        values = flat.astype("int64").tolist() if flat.dtype.kind in "mM" else flat.tolist()
+        form["data"] = [_canonical(v, _Walk(0), ()) for v in values]
+    elif flat.dtype.kind == "f":
+        form["sketch"] = _sketch(flat)
+    else:  # integers, booleans, dates and text have no rounding to forgive
+        form["sha256"] = hashlib.sha256(
+            flat.astype(flat.dtype.newbyteorder("<"), copy=False).tobytes()
+        ).hexdigest()
+        form["head"] = (
+            [_canonical(v, _Walk(0), ()) for v in flat[:8].tolist()] if flat.dtype.kind in "biu" else []
+        )
+    return form
+
+
+def _sketch(flat: "np.ndarray[Any, Any]") -> list[list[Json]]:
+    """Return per block: first element, finite count, sum, sum of magnitudes, sum weighted by place."""
+    import numpy as np
+
+    finite = np.isfinite(flat)
+    clean = np.where(finite, flat, 0.0).astype("float64")
+    marks = np.where(finite, 0, np.where(np.isnan(flat), 1, np.where(flat > 0, 2, 3)))
+    starts = np.linspace(0, flat.size, SKETCH_BLOCKS, endpoint=False).astype("int64")
+    place = np.arange(flat.size) - np.repeat(starts, np.diff(np.append(starts, flat.size))) + 1.0
+    columns = (
+        np.add.reduceat(clean, starts),
+        np.add.reduceat(np.abs(clean), starts),
+        np.add.reduceat(clean * place, starts),
+        np.add.reduceat(np.abs(clean) * place, starts),
+    )
+    special = np.add.reduceat(marks * place.astype("int64"), starts)
+    return [
+        [int(s), int(m), *(float(c[i]) for c in columns)]
+        for i, (s, m) in enumerate(zip(starts.tolist(), special.tolist(), strict=True))
+    ]

@@ -1,0 +1,91 @@
+"""What machine and software this is, as far as it decides which numbers may be compared."""
+
+import datetime as dt
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+from pytest_tradeperf import __version__
+from pytest_tradeperf.model import Environment
+
+
+def environment(
+    *,
+    dependencies: Mapping[str, str] | None = None,
+    source_tree: str | None = None,
+    commit: str | None = None,
+    now: dt.datetime | None = None,
+) -> Environment:
+    """Return a description of this interpreter and machine."""
+    moment = now or dt.datetime.now(dt.UTC)
+    return Environment(
+        platform=sys.platform,
+        arch=platform.machine().lower() or "unknown",
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        machine=machine_class(),
+        pytest_tradeperf=__version__,
+        dependencies=dict(dependencies or {}),
+        source_tree=source_tree,
+        commit=commit,
+        created=moment.isoformat(timespec="seconds"),
+    )
+
+
+def machine_class(root: Path = Path("/")) -> str:
+    """Return CPU model, usable CPUs and container quota in one line; ``root`` is where /proc is found."""
+    quota = cpu_quota(root)
+    limited = f", quota {quota:g}" if quota is not None else ""
+    return f"{_cpu_model(root)}, {usable_cpus()} CPUs{limited}"
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Return the container's CPU quota in CPUs, or None when there is none."""
+    try:
+        limit, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _cpu_model(root: Path) -> str:
+    try:
+        text = (root / "proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^(?:model name|Hardware|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
+    return (
+        " ".join(found[1].split()) if found else platform.processor() or platform.machine() or "unknown CPU"
+    )
+
+
+def loaded_dependencies(modules: Iterable[str], tooling: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the distributions behind ``modules`` that are not behind ``tooling``.
+
+    Both are names as in ``sys.modules``; ``tooling`` is what was loaded before the first test file.
+    """
+    homes = metadata.packages_distributions()
+    tools = {home for module in tooling for home in homes.get(module.partition(".")[0], ())}
+    used = {home for module in modules for home in homes.get(module.partition(".")[0], ())[:1]}
+    return installed_versions(sorted(used - tools, key=str.lower))
+
+
+def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each distribution; one that is gone has ``"not installed"``."""
+    versions = {}
+    for name in distributions:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

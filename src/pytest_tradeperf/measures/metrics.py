@@ -1,0 +1,77 @@
+"""The built-in metrics and the rules their names, units and tolerances follow."""
+
+import math
+import re
+from dataclasses import replace
+from typing import Final
+
+from pytest_tradeperf.errors import MeasureError, UnitError
+from pytest_tradeperf.model import Better, Kind, Metric
+from pytest_tradeperf.units import parse_limit
+
+WALL: Final = Metric(name="wall", kind=Kind.TIMING, unit="ns")
+CPU: Final = Metric(name="cpu", kind=Kind.TIMING, unit="ns")
+PEAK_RSS: Final = Metric(
+    name="peak_rss",
+    kind=Kind.COUNTER,
+    unit="B",
+    relative=0.10,
+    absolute=4 * 1024**2,  # pages of shared libraries come and go with the kernel's mood
+)
+
+FLOAT_TOLERANCE: Final = 1e-9
+"""Relative tolerance of a recorded float that names none: rounding, not change."""
+
+RESERVED: Final = frozenset({"wall", "cpu", "peak_rss", "peak_memory", "allocations", "loop_lag"})
+_NAME: Final = re.compile(r"[\w-]{1,100}")
+
+
+def is_name(name: str) -> bool:
+    """Return whether a user's name fits into a metric's name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def checked_cache(cache: str | None) -> str | None:
+    """Return ``cache`` if it is one of None, "cold", "warm"; raises MeasureError."""
+    if cache not in (None, "cold", "warm"):
+        raise MeasureError(f"cache={cache!r}: write 'cold' or 'warm'")
+    return cache
+
+
+def qualified(metric: Metric, part: str = "", cache: str | None = None) -> Metric:
+    """Return ``metric`` named for one part and cache state: ``parse.wall@cold``."""
+    if not part and cache is None:
+        return metric
+    prefix = f"{part}." if part else ""
+    suffix = f"@{cache}" if cache else ""
+    return replace(metric, name=f"{prefix}{metric.name}{suffix}")
+
+
+def digest_metric(name: str) -> Metric:
+    """Return the metric of a fingerprint; portable, so it is stored once for all platforms."""
+    return Metric(name=f"digest:{name}", kind=Kind.DIGEST, better=Better.SAME, relative=1e-9, portable=True)
+
+
+def checked_number(name: object, value: object) -> float:
+    """Return a recorded value as int or float; raises MeasureError unless finite."""
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise MeasureError(f"perf.record({name!r}, {value!r}): the value must be a finite number")
+    return number
+
+
+def checked_unit(name: object, value: float, unit: str) -> tuple[float, Kind, str]:
+    """Return (value in the package's unit, kind, that unit) for a recorded value.
+
+    A unit this package knows is converted; any other text ("orders", "bps") is kept as a label.
+    """
+    if not isinstance(unit, str) or not unit or not unit.isprintable():
+        raise MeasureError(
+            f"perf.record({name!r}): unit={unit!r} must be text such as 's', '1/s' or 'orders'"
+        )
+    try:
+        scale = parse_limit(f"1 {unit.removeprefix('1') if unit.startswith('1/') else unit}")
+    except UnitError:
+        return value, Kind.TIMING if unit.endswith("/s") else Kind.COUNTER, unit
+    kind = Kind.TIMING if scale.unit in ("ns", "1/s") else Kind.COUNTER
+    return (value if scale.value == 1 else value * scale.value), kind, scale.unit

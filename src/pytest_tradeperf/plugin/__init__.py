@@ -1,0 +1,116 @@
+"""The pytest plug-in ``tradeperf``: options, markers, fixtures; everything else is loaded when needed.
+
+Kept light on purpose: a session without perf tests imports this module, its parent and nothing more.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_tradeperf.measures.recorder import Perf
+
+MARKERS = ("perf_budget",)
+FIXTURES = ("perf",)
+
+_FLAGS = {
+    "gate": "fail the session when a stored threshold regresses",
+    "update": "accept what is measured now as the stored thresholds",
+    "prune": "drop stored lines of tests that were deleted or renamed",
+    "strict": "undecided, new, missing and mismatch fail too",
+    "off": "measure nothing, judge nothing: fixtures run their callables once",
+}
+_INI = {
+    "threshold": ("allowed relative change of a timing", "2%"),
+    "alpha": ("false-alarm budget of a whole session", "1%"),
+    "baselines": ("folder of the stored thresholds, under the rootdir", "perf-baselines"),
+    "time": ("time for confirming suspects", "5 min"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options, each with its ini twin."""
+    group = parser.getgroup("tradeperf", "performance budgets and gate (pytest-tradeperf)")
+    for name, text in _FLAGS.items():
+        group.addoption(f"--perf-{name}", action="store_true", default=None, help=text)
+        parser.addini(f"perf_{name}", f"--perf-{name}: {text}", type="bool", default=False)
+    group.addoption("--perf-time", metavar="DURATION", default=None, help="time for confirming (5 min)")
+    group.addoption(
+        "--perf-report",
+        metavar="FORMAT=PATH",
+        action="append",
+        default=None,
+        help="write what was measured and decided: json=PATH",
+    )
+    parser.addini("perf_report", "--perf-report, one a line", type="linelist", default=[])
+    parser.addini("perf_source", "the code under the gate (default: src, else the rootdir)", type="args")
+    for name, (text, default) in _INI.items():
+        parser.addini(f"perf_{name}", f"{text} (default {default})", default=default)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers; load the measuring half at once when an option asks for it."""
+    config.addinivalue_line(
+        "markers",
+        "perf_budget(wall=, cpu=, peak_rss=, limits=, threshold=, rounds=, cache=, "
+        "accept=, reason=, until=): limits of this test and how it is measured and gated",
+    )
+    if _wants_session(config):
+        from pytest_tradeperf.plugin.session import activate
+
+        activate(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Load the measuring half only when some collected test asks for it."""
+    marked: dict[Any, bool] = {}
+    if not _is_off(config) and any(is_gated(item, marked) for item in items):
+        from pytest_tradeperf.plugin.session import activate
+
+        activate(config)
+
+
+def is_gated(item: Any, marked: dict[Any, bool] | None = None) -> bool:
+    """Return whether a test is measured: it has a perf marker or uses a perf fixture."""
+    if any(name in FIXTURES for name in getattr(item, "fixturenames", ())):
+        return True
+    return _is_marked(item, {} if marked is None else marked)
+
+
+def _is_marked(node: Any, marked: dict[Any, bool]) -> bool:
+    if any(mark.name in MARKERS for mark in node.own_markers):
+        return True
+    parent = node.parent
+    if parent is None:
+        return False
+    if parent not in marked:
+        marked[parent] = _is_marked(parent, marked)
+    return marked[parent]
+
+
+def _is_off(config: pytest.Config) -> bool:
+    return bool(config.getoption("perf_off") or config.getini("perf_off"))
+
+
+def _wants_session(config: pytest.Config) -> bool:
+    """Return whether any option asks for more than budgets."""
+    if _is_off(config):
+        return False
+    return bool(
+        os.environ.get("PYTEST_TRADEPERF_CHILD")
+        or any(
+            config.getoption(f"perf_{n}") or config.getini(f"perf_{n}") for n in ("gate", "update", "prune")
+        )
+        or config.getoption("perf_report")
+        or config.getini("perf_report")
+    )
+
+
+@pytest.fixture
+def perf(request: pytest.FixtureRequest) -> "Perf":
+    """Measure callables, stages and values of this test; see pytest_tradeperf.measures.recorder.Perf."""
+    from pytest_tradeperf.plugin.item import perf_of
+
+    return perf_of(request.node)

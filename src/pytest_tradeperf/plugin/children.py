@@ -1,0 +1,77 @@
+"""Fresh processes that run some tests again and hand back what they measured."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from pytest_tradeperf.errors import WorkerError
+from pytest_tradeperf.model import RunRecord
+from pytest_tradeperf.plugin.settings import CHILD_VARIABLE
+from pytest_tradeperf.store.record import load_record
+
+_ARGUMENT_BYTES: Final = 100_000
+"""Most bytes of test ids on one command line; beyond it whole files are named."""
+
+
+def measure_again(config: pytest.Config, tests: list[str], timeout_s: float) -> RunRecord:
+    """Run ``tests`` once in a fresh process and return its record.
+
+    Raises
+    ------
+    WorkerError
+        When the process takes longer than ``timeout_s`` or ends without a record.
+    """
+    with tempfile.TemporaryDirectory(prefix="tradeperf-") as folder:
+        path = Path(folder) / "record.json"
+        command = [sys.executable, "-m", "pytest", *_arguments(config), *_targets(config, tests)]
+        child = {**os.environ, CHILD_VARIABLE: str(path)}
+        child.pop("PYTEST_XDIST_WORKER", None)
+        try:
+            done = subprocess.run(
+                command,
+                env=child,
+                cwd=config.invocation_params.dir,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise WorkerError(f"a measuring process took longer than {timeout_s:.0f} s") from error
+        if not path.exists():
+            last = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["no output"]
+            raise WorkerError(f"a measuring process ended with exit code {done.returncode}: {last[0]}")
+        return load_record(path)
+
+
+def _arguments(config: pytest.Config) -> list[str]:
+    """Return this session's configuration as options, without what selects, reports or distributes."""
+    arguments = ["-q", "--rootdir", str(config.rootpath), "-p", "no:cacheprovider"]
+    if config.inipath is not None:
+        arguments += ["-c", str(config.inipath)]
+    arguments += [f"--import-mode={config.getoption('importmode')}"]
+    for override in config.getoption("override_ini") or ():
+        arguments += ["-o", override]
+    for plugin in config.getoption("plugins") or ():
+        arguments += ["-p", plugin]
+    for warning in config.known_args_namespace.pythonwarnings or ():
+        arguments += ["-W", warning]
+    if config.pluginmanager.hasplugin("xdist"):
+        arguments += ["-n", "0"]
+    if config.pluginmanager.hasplugin("pytest_cov"):
+        arguments += ["--no-cov"]
+    return arguments
+
+
+def _targets(config: pytest.Config, tests: list[str]) -> list[str]:
+    targets = [str(config.rootpath / test) for test in tests]
+    if sum(len(os.fsencode(t)) for t in targets) <= _ARGUMENT_BYTES:
+        return targets
+    return sorted({str(config.rootpath / test.partition("::")[0]) for test in tests})

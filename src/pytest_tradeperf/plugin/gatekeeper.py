@@ -1,0 +1,235 @@
+"""The session's answer: judges what was measured, holds reports back until then, writes and prints."""
+
+import sys
+from collections.abc import Generator, Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Final
+
+import pytest
+
+from pytest_tradeperf import workflow
+from pytest_tradeperf.errors import TradeperfError
+from pytest_tradeperf.gate.judge import Context, Judgement
+from pytest_tradeperf.measures import machine
+from pytest_tradeperf.model import Row, RunRecord, TestRecord, Verdict
+from pytest_tradeperf.plugin import is_gated, reports, terminal
+from pytest_tradeperf.plugin.collected import Collected
+from pytest_tradeperf.plugin.session import MeasuringSession, record_of
+from pytest_tradeperf.plugin.settings import Mode, Settings
+from pytest_tradeperf.store import baseline as baselines
+from pytest_tradeperf.store.record import save_record
+
+ERROR_EXIT: Final = 3
+
+
+class Gatekeeper:
+    """Judges, accepts or records a session; lives in the process that logs the reports."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, measuring: MeasuringSession) -> None:
+        self.config, self.settings, self.measuring = config, settings, measuring
+        self.no_accepted_code: str | None = None
+        self.environment = machine.environment()
+        self.baseline = baselines.load(settings.baselines, self.environment.key)
+        if settings.mode is Mode.UPDATE:
+            baselines.check_writable(settings.baselines)
+        self.tooling = frozenset(sys.modules)
+        self.collected = Collected(config)
+        self.rows: list[Row] = []
+        self.messages: list[str] = []
+        self.held: list[list[pytest.TestReport]] = []
+        self.failure: str | None = None
+
+    # -- before the tests
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is judged against what."""
+        return terminal.header(self.settings, self.environment, self.baseline)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Remember what was collected, to tell deleted tests from unselected ones."""
+        self.collected.add(item.nodeid for item in items)
+
+    def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
+        """Remember which files were not run as a whole."""
+        self.collected.deselect(item.nodeid for item in items)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember which files were looked into."""
+        self.collected.look(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: object, ids: list[str]) -> None:
+        """Take over what a worker collected."""
+        del node
+        self.collected.add(ids)
+
+    # -- the tests
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Remember what began, to notice what a crashed xdist worker took with it."""
+        self.collected.started(nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember what was answered for."""
+        self.collected.answered(report.nodeid)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a gated test without logging it; log it at once unless a timing must be confirmed."""
+        if self.settings.mode is not Mode.GATE or not is_gated(item):
+            return None
+        held = reports.run_held(item, nextitem)
+        if not all(report.passed for report in held):
+            reports.log(self.config, held)
+            return True
+        judgement = self._judge(held)
+        if judgement.pending:
+            self.held.append(held)
+        else:
+            self._log(held, judgement.rows)
+        return True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take over the reports that an xdist worker held."""
+        del error
+        for data in getattr(node, "workeroutput", {}).get("tradeperf", []):
+            self.held.append([self._revive(report, node) for report in data])
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        """Judge what was held once all tests have run, then accept or record."""
+        finished = False
+        try:
+            result = yield
+            finished = True
+        finally:
+            try:
+                self._settle(session, finished=finished)
+            except TradeperfError as error:
+                self.failure = str(error)
+        return result
+
+    # -- after the tests
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Exit with 3 when nothing failed but something could not be measured, judged or written."""
+        broken = self.failure is not None or any(row.verdict is Verdict.ERROR for row in self.rows)
+        if broken and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = ERROR_EXIT
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the table and what was stored."""
+        if self.settings.mode is not Mode.CHILD:
+            today = terminal.today()
+            waivers = workflow.summary_of_waivers(self.measuring.records.values(), today)
+            terminal.summary(terminalreporter, self.rows, [*waivers, *self.messages], self.failure)
+
+    # -- inside
+
+    @cached_property
+    def context(self) -> Context:
+        """What every judgement of this session shares."""
+        accepted = {n for line in self.baseline.lines.values() for n in line.dependencies}
+        return Context(
+            threshold=self.settings.threshold,
+            today=terminal.today(),
+            tree=self.environment.source_tree,
+            machine=self.environment.machine,
+            dependencies=machine.installed_versions(sorted(accepted)),
+        )
+
+    def _judge(self, held: list[pytest.TestReport]) -> Judgement:
+        records = [record for report in held if (record := record_of(report)) is not None]
+        return workflow.judge_run(records, self.baseline, self.context)
+
+    def _settle(self, session: pytest.Session, *, finished: bool) -> None:
+        match self.settings.mode:
+            case Mode.GATE:
+                self._gate(finished=finished)
+            case Mode.UPDATE if finished:
+                self._update(session)
+            case _:
+                pass
+        if self.settings.record is not None:
+            save_record(self._record(), self.settings.record)
+
+    def _gate(self, *, finished: bool) -> None:
+        held, self.held = self.held, []
+        judged = [(reports_, self._judge(reports_)) for reports_ in held]
+        pending = [p for _, judgement in judged for p in judgement.pending]
+        confirmed: list[Row] = []
+        if pending and finished:
+            from pytest_tradeperf.plugin.confirm import confirm
+
+            confirmed = confirm(self, pending)
+        for reports_, judgement in judged:
+            test = reports_[0].nodeid
+            self._log(reports_, [*judgement.rows, *(row for row in confirmed if row.test == test)])
+        for nodeid in self.collected.lost():
+            message = "an xdist worker crashed before the results of this test were handed over"
+            self.rows.append(Row(test=nodeid, metric="all", verdict=Verdict.ERROR, note=message))
+            self.config.hook.pytest_runtest_logreport(report=reports.synthetic(nodeid, message))
+        if finished:
+            gone = workflow.missing_tests(self.baseline, self.collected.tests, self.collected.is_whole)
+            self.rows += gone
+            if self.settings.strict:
+                for test in dict.fromkeys(row.test for row in gone):
+                    report = reports.synthetic(
+                        test, "missing (--perf-strict): the test is gone; --perf-prune"
+                    )
+                    self.config.hook.pytest_runtest_logreport(report=report)
+        self.rows += self.measuring.over_budget
+        self.messages += terminal.advice(self.rows, self.baseline)
+
+    def _update(self, session: pytest.Session) -> None:
+        if session.testsfailed or session.shouldstop or session.shouldfail:
+            self.messages.append("nothing was stored: the run did not pass as a whole")
+            return
+        lines = dict(self.baseline.lines)
+        records = self.measuring.records
+        if not self.settings.prune or self.config.getoption("perf_update"):
+            used = machine.loaded_dependencies(sys.modules, self.tooling)
+            environment = replace(self.environment, dependencies=used)
+            lines = workflow.accept(records.values(), self.baseline, environment)
+        gone = workflow.missing_tests(self.baseline, self.collected.tests, self.collected.is_whole)
+        if self.settings.prune:
+            lines = workflow.prune(lines, gone)
+        written = baselines.save(self.baseline, lines.values())
+        self.messages += terminal.stored(
+            self.baseline, lines, written, records, [] if self.settings.prune else gone
+        )
+
+    def _log(self, held: list[pytest.TestReport], rows: Iterable[Row]) -> None:
+        """Log the reports of one test; its call report fails when a row does."""
+        rows = list(rows)
+        self.rows += rows
+        bad = [row for row in rows if self._fails(row)]
+        if bad:
+            held = [reports.failed(r, bad) if r.when == "call" else r for r in held]
+        reports.log(self.config, held, start=not self.settings.is_xdist_controller)
+
+    def _fails(self, row: Row) -> bool:
+        return row.verdict.is_strict_failure if self.settings.strict else row.verdict.is_failure
+
+    def _revive(self, data: dict[str, Any], node: Any) -> pytest.TestReport:
+        report: pytest.TestReport = self.config.hook.pytest_report_from_serializable(
+            config=self.config, data=data
+        )
+        report.node = node  # type: ignore[attr-defined]  # the terminal prints its worker's name
+        return report
+
+    def _record(self) -> RunRecord:
+        records: Iterable[TestRecord] = self.measuring.records.values()
+        return RunRecord(
+            environment=self.environment,
+            tests=tuple(records),
+            verdicts=tuple(self.rows),
+            settings={
+                "mode": self.settings.mode.value,
+                "threshold": self.settings.threshold,
+                "alpha": self.settings.alpha,
+            },
+        )

@@ -1,0 +1,116 @@
+"""What the session prints: one header line, the table, what was stored, and the next step."""
+
+import datetime as dt
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_tradeperf import workflow
+from pytest_tradeperf.model import BaselineLine, Environment, Row, Verdict
+from pytest_tradeperf.plugin.settings import Mode, Settings
+from pytest_tradeperf.report import table as tables
+from pytest_tradeperf.store.baseline import Baseline
+from pytest_tradeperf.units import format_percent
+
+_COLOURS = {
+    Verdict.REGRESSED: {"red": True, "bold": True},
+    Verdict.OVER_BUDGET: {"red": True, "bold": True},
+    Verdict.ERROR: {"red": True},
+    Verdict.UNDECIDED: {"yellow": True},
+    Verdict.MISMATCH: {"yellow": True},
+    Verdict.MISSING: {"yellow": True},
+    Verdict.NEW: {"cyan": True},
+    Verdict.IMPROVED: {"green": True},
+    Verdict.OK: {"green": True},
+}
+
+
+def today() -> dt.date:
+    """Return the current day, by which waivers expire."""
+    return dt.datetime.now(dt.UTC).date()
+
+
+def header(settings: Settings, environment: Environment, baseline: Baseline) -> list[str]:
+    """Return the line(s) of the session header; none for a child or a plain run."""
+    if settings.mode not in (Mode.GATE, Mode.UPDATE):
+        return []
+    where = _relative(baseline.path, settings.root)
+    age = workflow.age_in_days(baseline.path, time.time())
+    state = "not there yet" if age is None else "written today" if age == 0 else f"{age} days old"
+    rule = (
+        f"threshold {format_percent(settings.threshold)}, alpha {format_percent(settings.alpha)}"
+        if settings.mode is Mode.GATE
+        else "accepting"
+    )
+    return [f"perf: {rule}; {environment.machine}; {where} ({state})"]
+
+
+def summary(reporter: Any, rows: Sequence[Row], messages: Iterable[str], failure: str | None) -> None:
+    """Print the table and the messages; under -q only what needs attention."""
+    quiet = reporter.config.get_verbosity() < 0
+    ordered = tables.sorted_rows(rows)
+    if quiet:
+        ordered = [row for row in ordered if row.verdict not in (Verdict.OK, Verdict.NEW, Verdict.IMPROVED)]
+    messages = list(messages)
+    if rows and not quiet:
+        reporter.section("perf", sep="-")
+    width = max(60, min(reporter._tw.fullwidth, 100))  # noqa: SLF001 - pytest's own reporters use it
+    for line, verdict in tables.table(ordered, width):
+        reporter.write_line(line, **_COLOURS[verdict])
+    for message in messages:
+        reporter.write_line(message)
+    if rows:
+        reporter.write_line(f"perf: {tables.counts(rows)}")
+    if failure is not None:
+        reporter.write_line(f"ERROR: {failure}", red=True)
+
+
+def advice(rows: Sequence[Row], baseline: Baseline) -> list[str]:
+    """Return what to do next: accept a first run, or look into what is undecided."""
+    lines = []
+    if rows and not baseline.exists and any(row.verdict is Verdict.NEW for row in rows):
+        beside = f" (for other environments there is {', '.join(baseline.others)})" if baseline.others else ""
+        lines.append(
+            f"NO BASELINE for {baseline.key}{beside}: accept these values with  pytest --perf-update"
+        )
+    return lines
+
+
+def stored(
+    baseline: Baseline,
+    lines: Mapping[tuple[str, str], BaselineLine],
+    written: Sequence[Path],
+    tests: Collection[str],
+    gone: Sequence[Row],
+) -> list[str]:
+    """Return what an update changed."""
+    changed = sum(1 for key, line in lines.items() if baseline.lines.get(key) != line)
+    dropped = sum(1 for key in baseline.lines if key not in lines)
+    names = ", ".join(path.name for path in written) or "nothing changed"
+    what = f"{changed} lines written, {dropped} dropped, {len(lines)} in all"
+    messages = [f"perf: accepted {len(tests)} tests: {what} ({names})"]
+    if gone:
+        count = len({row.test for row in gone})
+        messages.append(
+            f"perf: {count} stored tests are gone; drop their lines with --perf-update --perf-prune"
+        )
+    return messages
+
+
+def progress(config: pytest.Config, text: str) -> None:
+    """Say what is being measured, unless quiet; on a terminal the line is overwritten by the next."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or config.get_verbosity() < 0:
+        return
+    reporter.ensure_newline()
+    if reporter.isatty:
+        reporter.rewrite(f"perf: {text}", erase=True)
+    else:
+        reporter.write_line(f"perf: {text}")
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,0 +1,36 @@
+"""The gate inside an xdist worker: measured tests are held and handed over when the worker ends."""
+
+from typing import Any
+
+import pytest
+
+from pytest_tradeperf.plugin import is_gated, reports
+
+
+class HoldingWorker:
+    """Keeps the reports of passed measured tests from being logged before the controller judged them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._held: list[list[dict[str, Any]]] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a measured test; failures are logged at once, the rest waits for the controller."""
+        if not is_gated(item):
+            return None
+        hook = self._config.hook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        held = reports.run_held(item, nextitem)
+        if all(report.passed for report in held):
+            serialize = hook.pytest_report_to_serializable
+            self._held.append([serialize(config=self._config, report=report) for report in held])
+        else:
+            for report in held:
+                hook.pytest_runtest_logreport(report=report)
+            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def pytest_sessionfinish(self) -> None:
+        """Hand everything over."""
+        self._config.workeroutput["tradeperf"] = self._held  # type: ignore[attr-defined]

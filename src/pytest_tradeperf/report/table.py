@@ -1,0 +1,67 @@
+"""The summary table of a session: one row per (test, metric), most severe first, at most 80 columns."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from pytest_tradeperf.model import Row, Verdict
+from pytest_tradeperf.units import format_percent, format_quantity
+
+WIDTH: Final = 80
+_VERDICT, _CHANGE = 11, 9
+
+
+def sorted_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return rows by severity, then by test and metric."""
+    return sorted(rows, key=lambda row: (row.verdict.severity, row.test, row.metric))
+
+
+def counts(rows: Iterable[Row]) -> str:
+    """Return "1 regressed, 12 ok", most severe first."""
+    found = Counter(row.verdict for row in rows)
+    return ", ".join(f"{found[v]} {v.replace('_', ' ')}" for v in Verdict if v in found) or "nothing judged"
+
+
+def table(rows: Sequence[Row], width: int = WIDTH) -> list[tuple[str, Verdict]]:
+    """Return the lines of the table with the verdict each belongs to (for colour).
+
+    A test's name stands above its metrics once; names longer than the line keep their end.
+    """
+    lines: list[tuple[str, Verdict]] = []
+    previous = None
+    for row in rows:
+        if (row.verdict, row.test) != previous:
+            lines.append((_shortened(row.test, width), row.verdict))
+            previous = (row.verdict, row.test)
+        lines += ((line, row.verdict) for line in _lines(row, width))
+    return lines
+
+
+def _lines(row: Row, width: int) -> list[str]:
+    verdict = row.verdict.replace("_", " ")
+    change = format_percent(row.change, sign=True) if row.change is not None else ""
+    head = f"  {verdict:<{_VERDICT}} {_shortened(row.metric, 22):<22} {change:>{_CHANGE}}  {_values(row)}"
+    lines = [head.rstrip()]
+    if row.note:
+        lines += [f"      {part}" for part in _wrapped(row.note, width - 6)]
+    return lines
+
+
+def _values(row: Row) -> str:
+    old, new = row.accepted, row.measured
+    if isinstance(old, str) or isinstance(new, str):
+        return ""
+    parts = [format_quantity(value, row.unit) for value in (old, new) if value is not None]
+    return " -> ".join(parts)
+
+
+def _shortened(text: str, width: int) -> str:
+    """Return printable text that fits, keeping the end, which tells tests apart."""
+    clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return clean if len(clean) <= width else "..." + clean[-(width - 3) :]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, break_long_words=True) or [""]

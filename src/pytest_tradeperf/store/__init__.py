@@ -1,0 +1,1 @@
+"""Keeping records: baseline files in git and run records as JSON. Judges nothing."""

@@ -1,0 +1,171 @@
+"""Use-cases between the rungs: judge a run, confirm suspects, accept a baseline. Knows no pytest."""
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from pytest_tradeperf.errors import TradeperfError
+from pytest_tradeperf.gate import fallback
+from pytest_tradeperf.gate.judge import Context, Judgement, Pending, judge, missing
+from pytest_tradeperf.model import BaselineLine, Environment, Kind, Measurement, Row, TestRecord, Verdict
+from pytest_tradeperf.store.baseline import Baseline
+
+FRESH_PROCESSES: Final = 4
+"""Processes a suspect is measured in when only its stored number can be had."""
+
+Remeasure = Callable[[list[str]], Iterable[TestRecord]]
+"""Measures tests once in one fresh process."""
+
+
+def judge_run(records: Iterable[TestRecord], baseline: Baseline, context: Context) -> Judgement:
+    """Judge every record against its stored lines."""
+    rows: list[Row] = []
+    pending: list[Pending] = []
+    for record in records:
+        judgement = judge(record, baseline.of(record.test), context)
+        rows += judgement.rows
+        pending += judgement.pending
+    return Judgement(rows=tuple(rows), pending=tuple(pending))
+
+
+def confirm_with_stored(
+    pending: list[Pending],
+    context: Context,
+    remeasure: Remeasure,
+    why: str,
+    progress: Callable[[str], None],
+) -> list[Row]:
+    """Decide timings from their stored numbers, measuring suspects again in fresh processes."""
+    suspects = fallback.suspects(pending, context)
+    fresh: dict[tuple[str, str], list[float]] = {}
+    tests = list(dict.fromkeys(item.test for item in suspects))
+    for number in range(FRESH_PROCESSES if tests else 0):
+        progress(f"measuring {len(tests)} suspects again in a fresh process ({number + 1}/{FRESH_PROCESSES})")
+        try:
+            records = list(remeasure(tests))
+        except TradeperfError as error:
+            return [
+                *_broken(suspects, str(error)),
+                *fallback.decide(_without(pending, tests), {}, context, why),
+            ]
+        for record in records:
+            for measurement in record.measurements:
+                if isinstance(measurement.value, int | float):
+                    fresh.setdefault((record.test, measurement.metric.name), []).append(measurement.value)
+    return fallback.decide(pending, fresh, context, why)
+
+
+def _broken(pending: Iterable[Pending], why: str) -> list[Row]:
+    return [
+        Row(test=p.test, metric=p.measurement.metric.name, verdict=Verdict.ERROR, note=why) for p in pending
+    ]
+
+
+def _without(pending: Iterable[Pending], tests: list[str]) -> list[Pending]:
+    return [item for item in pending if item.test not in tests]
+
+
+def missing_tests(baseline: Baseline, collected: Iterable[str], is_whole: Callable[[str], bool]) -> list[Row]:
+    """Return a row per stored line of a test that is gone.
+
+    ``is_whole`` says of a file whether all of it was collected.
+    """
+    known = set(collected)
+    return [
+        missing(line, "the test is gone")
+        for line in baseline.lines.values()
+        if line.test not in known and is_whole(line.test.partition("::")[0])
+    ]
+
+
+def accept(
+    records: Iterable[TestRecord], baseline: Baseline, environment: Environment
+) -> dict[tuple[str, str], BaselineLine]:
+    """Return the lines after accepting ``records``; lines of other tests are kept as they are.
+
+    A timing within the noise of its line keeps the stored value, so that a diff shows real change.
+    """
+    lines = dict(baseline.lines)
+    for record in records:
+        stale = [key for key in lines if key[0] == record.test]
+        old = {key: lines.pop(key) for key in stale}
+        for measurement in record.measurements:
+            line = _line(record.test, measurement, environment)
+            before = old.get(line.key)
+            lines[line.key] = line if before is None else _settled(before, line)
+    return lines
+
+
+def prune(
+    lines: Mapping[tuple[str, str], BaselineLine], gone: Iterable[Row]
+) -> dict[tuple[str, str], BaselineLine]:
+    """Return ``lines`` without those that ``gone`` names."""
+    dropped = {(row.test, row.metric) for row in gone}
+    return {key: line for key, line in lines.items() if key not in dropped}
+
+
+def _line(test: str, measurement: Measurement, environment: Environment) -> BaselineLine:
+    metric, value = measurement.metric, measurement.value
+    is_timing = metric.kind is Kind.TIMING
+    noise = None
+    if is_timing and isinstance(value, int | float):
+        low, high = measurement.low or value, measurement.high or value
+        noise = float(f"{abs(high - low) / abs(value) if value else 0.0:.2g}")
+        value = _rounded(value, noise)
+    return BaselineLine(
+        test=test,
+        metric=metric,
+        value=value,
+        noise=noise,
+        machine=environment.machine if is_timing else None,
+        tree=environment.source_tree if is_timing else None,
+        text=measurement.text,
+        dependencies=environment.dependencies,
+    )
+
+
+def _rounded(value: float, noise: float) -> float:
+    """Round to one digit below the noise: 3 to 6 significant digits."""
+    digits = min(6, max(3, 1 - math.floor(math.log10(noise)) if noise > 0 else 6))
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _settled(before: BaselineLine, line: BaselineLine) -> BaselineLine:
+    """Return the old value and noise on the new line where the change is within noise."""
+    old, new = before.value, line.value
+    same_machine = before.machine == line.machine and before.metric == line.metric
+    if line.metric.kind is Kind.DIGEST or not same_machine:
+        return line
+    if not isinstance(old, int | float) or not isinstance(new, int | float):
+        return line
+    room = max(before.noise or 0.0, line.noise or 0.0, line.metric.relative) * abs(old) + line.metric.absolute
+    if abs(new - old) > room:
+        return line
+    return replace(line, value=old, noise=before.noise)
+
+
+def summary_of_waivers(records: Iterable[TestRecord], today: dt.date) -> list[str]:
+    """Return a line for every waiver: what is accepted and until when, or that it has expired."""
+    lines = []
+    for record in records:
+        waiver = record.accept
+        if waiver is None:
+            continue
+        if dt.date.fromisoformat(waiver.until) < today:
+            state = f"expired on {waiver.until}, judged at its own threshold again: remove it or extend it"
+        else:
+            state = f"accepts {100 * waiver.fraction:g} % until {waiver.until}: {waiver.reason}"
+        lines.append(f"waiver of {record.test} {state}")
+    return lines
+
+
+def age_in_days(path: Path, now: float) -> int | None:
+    """Return how many whole days ago ``path`` was last written, or None when it is absent."""
+    try:
+        return max(0, int((now - path.stat().st_mtime) / 86400))
+    except OSError:
+        return None
