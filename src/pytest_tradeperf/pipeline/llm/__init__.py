@@ -1,0 +1,1 @@
+"""Asking language models: client, work queue, cassettes, ledger, validated answers."""
