@@ -37,10 +37,10 @@ class Endpoint:
     base_url: str = ""
     seen: list[dict[str, Any]] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
-    open_connections: int = 0
+    tasks: set[Any] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.open_connections += 1
+        self.tasks.add(asyncio.current_task())
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 self.heads.append(head.decode())
@@ -56,11 +56,12 @@ class Endpoint:
                     await writer.drain()
                 else:
                     await reply(writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
-            self.open_connections -= 1
-            writer.close()
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
@@ -72,11 +73,11 @@ async def serving(*replies: Any) -> AsyncIterator[Endpoint]:
         yield endpoint
     finally:
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            if getattr(task.get_coro(), "__name__", "") == "serve":
-                task.cancel()
+        await asyncio.sleep(0.01)  # connections accepted by the kernel become tasks
+        for task in endpoint.tasks:
+            task.cancel()
+        await asyncio.gather(*endpoint.tasks, return_exceptions=True)
         await server.wait_closed()
-        await asyncio.sleep(0)
 
 
 class ScriptedModel:

@@ -209,7 +209,12 @@ def test_closing_drains_by_default_and_cancels_after_an_error():
                 futures = [await queue.submit(n, work(n, 100)) for n in range(3)]
                 raise RuntimeError("stop")
         await asyncio.sleep(0)
-        return [f.cancelled() for f in futures], asyncio.get_running_loop().time(), tasks_left(), queue.stats()
+        return (
+            [f.cancelled() for f in futures],
+            asyncio.get_running_loop().time(),
+            tasks_left(),
+            queue.stats(),
+        )
 
     assert virtual_time.run(drained()) == [0, 1, 2]
     cancelled, seconds, left, stats = virtual_time.run(broken())
@@ -293,9 +298,7 @@ def test_every_request_is_accounted_for_whatever_is_cancelled_when(seed):
 def test_results_do_not_depend_on_the_order_of_completion():
     async def main(seconds):
         async with WorkQueue(workers=2) as queue:
-            return await asyncio.gather(
-                *(queue.run(n % 3, work(n % 3, s)) for n, s in enumerate(seconds))
-            )
+            return await asyncio.gather(*(queue.run(n % 3, work(n % 3, s)) for n, s in enumerate(seconds)))
 
     answers = {tuple(virtual_time.run(main(p))) for p in itertools.permutations((1, 2, 3, 4))}
     assert answers == {(0, 1, 2, 0)}
