@@ -17,8 +17,10 @@
 
 from typing import ClassVar
 
+from pytest_tradeperf.pipeline.errors import PipelineError
 
-class LlmError(Exception):
+
+class LlmError(PipelineError):
     """Base of the tree; an analyst who meets one abstains."""
 
     kind: ClassVar[str] = "error"

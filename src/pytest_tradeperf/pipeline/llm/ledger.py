@@ -188,6 +188,11 @@ class Ledger:
         """Dollars neither spent nor set aside; None without a limit."""
         return self._account.remaining_usd
 
+    def can_afford(self, *, prompt_tokens: int, completion_tokens: int) -> bool:
+        """Return whether so many tokens could be set aside now."""
+        usd = self.prices.cost_usd(prompt_tokens, completion_tokens)
+        return not any(account.refusal(prompt_tokens + completion_tokens, usd) for account in self._accounts)
+
     def reserve(self, request: Request) -> Reservation:
         """Set aside the most ``request`` can use.
 

@@ -223,8 +223,11 @@ class WorkQueue:
         """Forget every cached result."""
         self._cache.clear()
 
-    async def aclose(self, *, drain: bool = True) -> None:
-        """Refuse new work, then finish what is queued (``drain``) or cancel it; return when all is over."""
+    async def aclose(self, *, drain: bool = True, grace_seconds: float = 5.0) -> None:
+        """Refuse new work, then finish what is queued (``drain``) or cancel it; return when all is over.
+
+        Cancelled runs get ``grace_seconds`` to clean up; one that ignores its cancellation is left behind.
+        """
         self._is_closed = True
         while self._room:
             turn = self._room.popleft()
@@ -234,13 +237,18 @@ class WorkQueue:
             self._cancel_everything()
         interrupted: asyncio.CancelledError | None = None
         while self._running:
+            runs = [job.task for job in self._running if job.task is not None]
+            patience = None if drain else grace_seconds
             try:
-                await asyncio.wait([job.task for job in self._running if job.task is not None])
+                _, unfinished = await asyncio.wait(runs, timeout=patience)
             except asyncio.CancelledError as error:
                 if interrupted is not None:
-                    raise  # told twice: leave even though a job ignores its cancellation
-                interrupted = error
+                    raise
+                interrupted, drain = error, False
                 self._cancel_everything()
+                continue
+            if unfinished:
+                break
         if interrupted is not None:
             raise interrupted
 
