@@ -1,8 +1,17 @@
 """The shapes a model must answer in; anything else is repaired once and then an abstention."""
 
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    create_model,
+    field_validator,
+)
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -17,14 +26,40 @@ class Opinion(BaseModel):
     reason: Annotated[str, Field(max_length=400)]
 
 
-class NumberedOpinion(Opinion):
-    """One opinion of a sheet, with the number of the item it is about."""
-
-    id: Annotated[int, Field(ge=1)]
-
-
 class Sheet(BaseModel):
-    """Opinions about several items, from one call."""
+    """Opinions about several items, from one call; made for a number of items by ``sheet_of``."""
 
     model_config = _STRICT
-    opinions: Annotated[list[NumberedOpinion], Field(max_length=100)]
+
+    def opinion(self, number: int) -> Opinion | None:
+        """Return the opinion on item ``number`` (from 1), None where it is missing or broken."""
+        found: Opinion | None = getattr(self, f"item_{number}")
+        return found
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _forgive_one(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """Take a broken opinion as missing: its neighbours still count."""
+        try:
+            return handler(value)
+        except ValidationError:
+            return None
+
+    @classmethod
+    def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+        """Return the schema a model is held to: every item, though we forgive a missing one."""
+        items = {name: {"$ref": "#/$defs/Opinion"} for name in cls.model_fields}
+        return {
+            "type": "object",
+            "properties": items,
+            "required": list(items),
+            "additionalProperties": False,
+            "$defs": {"Opinion": Opinion.model_json_schema()},
+        }
+
+
+@lru_cache(maxsize=32)
+def sheet_of(count: int) -> type[Sheet]:
+    """Return the shape of a sheet about ``count`` items."""
+    fields: dict[str, Any] = {f"item_{n}": (Opinion | None, None) for n in range(1, count + 1)}
+    return create_model("Sheet", __base__=Sheet, **fields)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pytest_tradeperf.pipeline.debate.answers import Opinion, Sheet
+from pytest_tradeperf.pipeline.debate.answers import Sheet, sheet_of
 from pytest_tradeperf.pipeline.debate.decision import DebateSettings, Decision
 from pytest_tradeperf.pipeline.debate.evidence import Evidence, masked
 from pytest_tradeperf.pipeline.debate.prompts import sheet_request
@@ -167,22 +167,21 @@ class Panel:
             [f"{chunk[place].ticker}/{chunk[place].as_of}" for place in told],
         )
         calls, usage, error = 0, Usage(), MalformedError.kind
-        opinions: dict[int, Opinion] = {}
+        sheet: Sheet | None = None
         try:
             answer = await self._service.ask(
-                request, Sheet, ledger=ledger, deadline=until, priority=VOTE_PRIORITY
+                request, sheet_of(len(told)), ledger=ledger, deadline=until, priority=VOTE_PRIORITY
             )
         except QuestionError as failure:
             calls, usage, error = failure.spent.calls, failure.spent.usage, failure.cause.kind
         except Exception as failure:  # noqa: BLE001 - a broken model must not end the panel
             error = f"error {type(failure).__name__}"
         else:
-            calls, usage = answer.calls, answer.usage
-            numbers = [opinion.id for opinion in answer.value.opinions]
-            opinions = {o.id: o for o in answer.value.opinions if numbers.count(o.id) == 1}
+            calls, usage, sheet = answer.calls, answer.usage, answer.value
         for number, place in enumerate(told, 1):
-            if number in opinions:
-                votes[place] = vote_from(analyst, opinions[number])
+            opinion = sheet.opinion(number) if sheet else None
+            if opinion is not None:
+                votes[place] = vote_from(analyst, opinion)
             else:
                 sitting = self._sitting(chunk[place], ledger, until)
                 votes[place] = sitting.vote_without_model(analyst, error)

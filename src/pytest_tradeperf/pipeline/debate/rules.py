@@ -77,7 +77,7 @@ def answer_by_rule(request: Request) -> str:
         raise MalformedError("the rules answer only prompts of the debate: use a language model for others")
     speak = _SPEAKERS[role[1]]
     if "items" in data:
-        return json.dumps({"opinions": [{"id": item["id"], **speak(item)} for item in data["items"]]})
+        return json.dumps({item["item"]: speak(item) for item in data["items"]})
     return json.dumps(speak(data))
 
 

@@ -91,7 +91,12 @@ def evidence():
 @pytest.fixture
 def deliberate():
     def run(
-        model: Any, *items: Evidence, ledger: Ledger | None = None, workers: int = 8, batch: int = 1, **settings: Any
+        model: Any,
+        *items: Evidence,
+        ledger: Ledger | None = None,
+        workers: int = 8,
+        batch: int = 1,
+        **settings: Any,
     ) -> Outcome:
         ledger = ledger or Ledger()
 

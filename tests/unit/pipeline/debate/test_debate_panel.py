@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from pytest_tradeperf.pipeline import virtual_time
+from pytest_tradeperf.pipeline.debate.answers import sheet_of
 from pytest_tradeperf.pipeline.debate.decision import Action, Arm, DebateSettings, StopReason
 from pytest_tradeperf.pipeline.debate.panel import Panel
 from pytest_tradeperf.pipeline.debate.rules import RuleModel, seeded_seconds
@@ -85,7 +86,9 @@ def test_a_healthy_debate_takes_exactly_its_slowest_chain(script, evidence, deli
     assert outcome.decisions[0].wall_seconds == pytest.approx(outcome.seconds)
 
 
-@pytest.mark.parametrize("hanging", ["", "vote", "vote/trend", "turn", "turn-1/bull", "turn-2", "judge", "judge/bull"])
+@pytest.mark.parametrize(
+    "hanging", ["", "vote", "vote/trend", "turn", "turn-1/bull", "turn-2", "judge", "judge/bull"]
+)
 @pytest.mark.parametrize("deadline", [28.0, 5.0])
 def test_a_hang_anywhere_ends_before_the_deadline_and_leaves_nothing(
     script, evidence, deliberate, hanging, deadline
@@ -103,7 +106,9 @@ def test_a_panel_that_only_hears_silence_abstains(script, evidence, deliberate):
     (decision,) = deliberate(script({"": ...}), evidence()).decisions
     assert (decision.action, decision.probability) == (Action.ABSTAIN, None)
     assert decision.stop_reason is StopReason.NO_QUORUM
-    assert decision.degraded == tuple(f"vote/{n}: timeout" for n in ("reversion", "sentiment", "trend", "volatility"))
+    assert decision.degraded == tuple(
+        f"vote/{n}: timeout" for n in ("reversion", "sentiment", "trend", "volatility")
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,9 @@ def test_some_abstentions_leave_a_decision_until_the_quorum_is_gone(script, say,
 
 def test_an_analyst_without_evidence_is_not_asked_and_abstains(script, say, evidence, deliberate):
     model = script({"vote": say(0.9)})
-    (decision,) = deliberate(model, evidence(facts={"rsi_14": 30.0, "return_20": 0.1}, headlines=())).decisions
+    (decision,) = deliberate(
+        model, evidence(facts={"rsi_14": 30.0, "return_20": 0.1}, headlines=())
+    ).decisions
     assert [v.error for v in decision.votes] == ["", "", "no_evidence", "no_evidence"]
     assert len(model.asked) == 2
 
@@ -179,7 +186,12 @@ def test_sides_that_converge_or_agree_stop_the_debate(script, say, evidence, del
 
 
 def test_disputed_votes_are_contested_although_their_mean_is_clear(script, say, evidence, deliberate):
-    votes = {"vote/trend": say(0.95, 1), "vote/reversion": say(0.95, 1), "vote": say(0.4, 1), "judge": say(0.7)}
+    votes = {
+        "vote/trend": say(0.95, 1),
+        "vote/reversion": say(0.95, 1),
+        "vote": say(0.4, 1),
+        "judge": say(0.7),
+    }
     (decision,) = deliberate(script(votes | FAR_APART), evidence()).decisions
     assert decision.agreement == 0.5
     assert decision.is_contested
@@ -264,7 +276,11 @@ def test_a_broken_answer_is_repaired_once_and_said(evidence, deliberate, script,
     class Sloppy(script):
         async def complete(self, request):
             answer = await super().complete(request)
-            return answer if request.label.endswith("/repair") or "trend" not in request.label else type(answer)(text="umm")
+            return (
+                answer
+                if request.label.endswith("/repair") or "trend" not in request.label
+                else type(answer)(text="umm")
+            )
 
     (decision,) = deliberate(Sloppy({"vote": say(0.9)}), evidence()).decisions
     assert decision.degraded == ("vote/trend: repaired",)
@@ -287,17 +303,25 @@ def test_batched_votes_equal_single_ones_at_a_fraction_of_the_calls(script, evid
     assert sum(d.prompt_tokens for d in batched.decisions) == batched.statement.prompt_tokens
 
 
+def test_a_sheet_asks_for_every_item():
+    schema = sheet_of(3).model_json_schema()
+    assert schema["required"] == ["item_1", "item_2", "item_3"]
+    assert sheet_of(3) is sheet_of(3)
+
+
 @pytest.mark.parametrize(
     ("text", "errors"),
     [
-        ('{"opinions": []}', ["malformed"] * 3),
-        ('{"opinions": [{"id": 2, "probability": 0.9, "confidence": 1, "reason": ""}]}', ["malformed", "", "malformed"]),
+        ("{}", ["malformed"] * 3),
+        ('{"item_2": {"probability": 0.9, "confidence": 1, "reason": ""}}', ["malformed", "", "malformed"]),
         (
-            '{"opinions": [{"id": 1, "probability": 0.9, "confidence": 1, "reason": ""},'
-            '{"id": 1, "probability": 0.1, "confidence": 1, "reason": ""}]}',
-            ["malformed"] * 3,
+            (
+                '{"item_1": {"probability": 9, "confidence": 1, "reason": ""}, "item_2": 5,'
+                '"item_3": {"probability": 0.9, "confidence": 1, "reason": ""}}'
+            ),
+            ["malformed", "malformed", ""],
         ),
-        ('{"opinions": [{"id": 99, "probability": 0.9, "confidence": 1, "reason": ""}]}', ["malformed"] * 3),
+        ('{"item_99": {"probability": 0.9, "confidence": 1, "reason": ""}}', ["malformed"] * 3),
         ("nonsense", ["malformed"] * 3),
         (RefusedError("no"), ["refused"] * 3),
         (OSError("no"), ["error OSError"] * 3),
@@ -335,16 +359,25 @@ def test_decisions_do_not_depend_on_the_order_of_completion(evidence, deliberate
     answers = set()
     for seed, batch in itertools.product(range(8), (1, 3)):
         outcome = deliberate(RuleModel(seeded_seconds(seed, 0.1, 5.0)), *items, batch=batch)
-        answers.add(json.dumps([{k: v for k, v in d.record.items() if k not in ("calls", "prompt_tokens", "completion_tokens")} for d in outcome.decisions]))
+        answers.add(
+            json.dumps(
+                [
+                    {
+                        k: v
+                        for k, v in d.record.items()
+                        if k not in ("calls", "prompt_tokens", "completion_tokens")
+                    }
+                    for d in outcome.decisions
+                ]
+            )
+        )
     assert len(answers) == 1
 
 
 def test_eight_runs_at_once_decide_the_same(evidence):
     async def main():
         async with WorkQueue(workers=16, cache_ttl=0) as queue:
-            panels = [
-                Panel(AnswerService(RuleModel(seeded_seconds(n, 0.0, 2.0)), queue)) for n in range(8)
-            ]
+            panels = [Panel(AnswerService(RuleModel(seeded_seconds(n, 0.0, 2.0)), queue)) for n in range(8)]
             return await asyncio.gather(*(p.decide_many(tickers(evidence)) for p in panels))
 
     runs = virtual_time.run(main())

@@ -16,7 +16,13 @@ from pytest_tradeperf.pipeline.debate.evidence import (
     facts_from_bars,
     masked,
 )
-from pytest_tradeperf.pipeline.debate.prompts import Case, judge_request, sheet_request, turn_request, vote_request
+from pytest_tradeperf.pipeline.debate.prompts import (
+    Case,
+    judge_request,
+    sheet_request,
+    turn_request,
+    vote_request,
+)
 from pytest_tradeperf.pipeline.debate.roles import ANALYSTS, Analyst
 from pytest_tradeperf.pipeline.debate.rules import answer_by_rule, seeded_seconds
 from pytest_tradeperf.pipeline.debate.statements import Tally, Vote, tally
@@ -87,7 +93,9 @@ def test_clean_text_is_one_printable_line_and_stays_as_it_is(text):
 
 
 def test_masking_leaves_other_words_alone():
-    item = Evidence(ticker="A", as_of="2013-01-02", headlines=("A rises, AA falls, a May 5 plan, $A's Apple (A)",))
+    item = Evidence(
+        ticker="A", as_of="2013-01-02", headlines=("A rises, AA falls, a May 5 plan, $A's Apple (A)",)
+    )
     assert masked(item).headlines == ("ASSET rises, AA falls, ASSET [date] plan, ASSET Apple (ASSET)",)
 
 
@@ -96,7 +104,10 @@ def test_facts_know_nothing_of_later_bars():
     changed = Bars(
         symbol="IBM",
         timestamps=bars.timestamps,
-        **{name: np.concatenate([getattr(bars, name)[:500], getattr(bars, name)[500:] * 2]) for name in ("open", "high", "low", "close", "volume")},
+        **{
+            name: np.concatenate([getattr(bars, name)[:500], getattr(bars, name)[500:] * 2])
+            for name in ("open", "high", "low", "close", "volume")
+        },
     )
     assert facts_from_bars(bars[:500]) == facts_from_bars(changed[:500])
 
@@ -133,7 +144,9 @@ def full(ticker="GOOG", headlines=8):
         ticker=ticker,
         as_of="2013-03-01",
         facts=facts_from_bars(load_bars("GOOG")) | {"sentiment": 0.12, "put_call": 0.9, "filings": 2.0},
-        headlines=tuple(f"headline number {n} about something that beats all estimates" for n in range(headlines)),
+        headlines=tuple(
+            f"headline number {n} about something that beats all estimates" for n in range(headlines)
+        ),
     )
 
 
@@ -166,7 +179,10 @@ def test_no_headline_closes_the_quotation(text):
 
 def test_the_rules_answer_every_role_from_the_prompt_alone():
     item = full()
-    cast = [Vote(analyst="trend", probability=0.7, confidence=0.5), Vote(analyst="x", probability=0.4, confidence=0.1)]
+    cast = [
+        Vote(analyst="trend", probability=0.7, confidence=0.5),
+        Vote(analyst="x", probability=0.4, confidence=0.1),
+    ]
     case = Case(evidence=item, votes=cast, said=(), horizon=5, label="x")
     requests = [vote_request(a, item, 5, "x") for a in ANALYSTS]
     requests += [turn_request(side, case) for side in ("bull", "bear")] + [judge_request("bull", case)]
@@ -180,7 +196,13 @@ def test_the_rules_answer_every_role_from_the_prompt_alone():
 def test_the_rules_lean_the_way_their_evidence_does(name):
     analyst = next(a for a in ANALYSTS if a.name == name)
     good = {"return_20": 0.1, "rsi_14": 20.0, "band_position": 0.0, "volatility_ratio": 0.6, "sentiment": 0.8}
-    bad = {"return_20": -0.1, "rsi_14": 80.0, "band_position": 1.0, "volatility_ratio": 1.8, "sentiment": -0.8}
+    bad = {
+        "return_20": -0.1,
+        "rsi_14": 80.0,
+        "band_position": 1.0,
+        "volatility_ratio": 1.8,
+        "sentiment": -0.8,
+    }
 
     def vote(facts):
         item = Evidence(ticker="X", as_of="2024-01-02", facts=facts)

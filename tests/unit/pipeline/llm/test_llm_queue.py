@@ -204,7 +204,7 @@ def test_closing_drains_by_default_and_cancels_after_an_error():
         return [f.result() for f in futures]
 
     async def broken():
-        with pytest.raises(RuntimeError, match="stop"):
+        with pytest.raises(RuntimeError, match="stop"):  # noqa: PT012 - the error must leave the queue's block
             async with WorkQueue(workers=1) as queue:
                 futures = [await queue.submit(n, work(n, 100)) for n in range(3)]
                 raise RuntimeError("stop")
