@@ -116,7 +116,8 @@ class Recorder:
 
     def begin(self, part: str, cache: str | None) -> None:
         """Claim the name of a measured callable; raises MeasureError when it is taken."""
-        label = metrics.qualified(metrics.WALL, part, cache).name.replace("wall", "perf")
+        __tracebackhide__ = True
+        label = f"perf.named({part!r})" if part else "perf"
         if self.running is not None:
             raise MeasureError(
                 f"{label} started while {self.running} was being measured: measure one after the other"
@@ -140,7 +141,7 @@ class Recorder:
         self.extra.append(measurement)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Perf:
     """Measures callables, stages and values of a test. Get it as the fixture ``perf``.
 
@@ -154,6 +155,9 @@ class Perf:
     _prepare: Callable[[], Any] | None = None
     _cache: str | None = None
 
+    def __repr__(self) -> str:
+        return f"<perf of {self._recorder.test}>"
+
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Measure ``fn(*args, **kwargs)`` and return its first result.
 
@@ -163,6 +167,7 @@ class Perf:
             When ``fn`` is not callable, is measured twice under one name, runs inside another
             measurement, or is a plain function that returns an awaitable.
         """
+        __tracebackhide__ = True
         if not callable(fn):
             hint = ": pass the function itself, perf(fetch, url), not its result"
             if inspect.iscoroutine(fn):
@@ -174,7 +179,11 @@ class Perf:
             getattr(fn, "__call__", None)  # noqa: B004 - looks for `async def __call__`
         )
         schedule = recorder.mode.schedule(
-            recorder.test, self._part, is_async=is_async, cold=self._cache == "cold"
+            recorder.test,
+            self._part,
+            is_async=is_async,
+            # With a setup that empties the cache every call is cold, and many can be measured.
+            cold=self._cache == "cold" and self._prepare is None,
         )
         if is_async:
             recorder.awaited = False
@@ -193,6 +202,7 @@ class Perf:
         return batch.result
 
     async def _measure_async(self, batch: Batch, schedule: Schedule) -> Any:
+        __tracebackhide__ = True
         recorder = self._recorder
         recorder.awaited = True
         recorder.begin(self._part, self._cache)

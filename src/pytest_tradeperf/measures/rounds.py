@@ -120,6 +120,7 @@ class Batch:
 
     def run(self, iterations: int) -> Cost:
         """Call the function ``iterations`` times and return what that took."""
+        __tracebackhide__ = True
         fn, kwargs = self._fn, self._kwargs
         if self._prepare is None and iterations > 1 and self._has_result:
             args = self._args
@@ -146,6 +147,7 @@ class Batch:
 
     async def run_async(self, iterations: int) -> Cost:
         """Await the coroutine function ``iterations`` times in the running loop; else as ``run``."""
+        __tracebackhide__ = True
         fn, kwargs = self._fn, self._kwargs
         if self._prepare is None and iterations > 1 and self._has_result:
             args = self._args
@@ -177,6 +179,7 @@ class Batch:
 
 def drive(schedule: Schedule, run: Callable[[int], Cost]) -> Sample:
     """Run what ``schedule`` asks for and return its sample."""
+    __tracebackhide__ = True
     with collector_off():
         try:
             iterations = next(schedule)
@@ -189,6 +192,7 @@ def drive(schedule: Schedule, run: Callable[[int], Cost]) -> Sample:
 
 async def drive_async(schedule: Schedule, run: Callable[[int], Awaitable[Cost]]) -> Sample:
     """Run what ``schedule`` asks for inside the running loop and return its sample."""
+    __tracebackhide__ = True
     with collector_off():
         try:
             iterations = next(schedule)

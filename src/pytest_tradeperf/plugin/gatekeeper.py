@@ -8,17 +8,21 @@ from typing import Any, Final
 
 import pytest
 
-from pytest_tradeperf import workflow
-from pytest_tradeperf.errors import TradeperfError
+from pytest_tradeperf.errors import RevisionError, SettingsError, TradeperfError
 from pytest_tradeperf.gate.judge import Context, Judgement
-from pytest_tradeperf.measures import machine
+from pytest_tradeperf.measures.machine import environment, installed_versions, loaded_dependencies
 from pytest_tradeperf.model import Row, RunRecord, TestRecord, Verdict
-from pytest_tradeperf.plugin import is_gated, reports, terminal
+from pytest_tradeperf.pairing.trees import resolve_sources, source_tree_id
+from pytest_tradeperf.plugin import is_gated
 from pytest_tradeperf.plugin.collected import Collected
+from pytest_tradeperf.plugin.repeat import run_repeated
+from pytest_tradeperf.plugin.reports import failed, log, run_held, synthetic
 from pytest_tradeperf.plugin.session import MeasuringSession, record_of
 from pytest_tradeperf.plugin.settings import Mode, Settings
-from pytest_tradeperf.store import baseline as baselines
+from pytest_tradeperf.plugin.terminal import advice, header, stored, summary, today
+from pytest_tradeperf.store.baseline import check_writable, load, save
 from pytest_tradeperf.store.record import save_record
+from pytest_tradeperf.workflow import accept, judge_run, missing_tests, prune, summary_of_waivers
 
 ERROR_EXIT: Final = 3
 
@@ -28,11 +32,11 @@ class Gatekeeper:
 
     def __init__(self, config: pytest.Config, settings: Settings, measuring: MeasuringSession) -> None:
         self.config, self.settings, self.measuring = config, settings, measuring
-        self.no_accepted_code: str | None = None
-        self.environment = machine.environment()
-        self.baseline = baselines.load(settings.baselines, self.environment.key)
+        tree, self.no_tree = _source_tree(settings)
+        self.environment = environment(source_tree=tree)
+        self.baseline = load(settings.baselines, self.environment.key)
         if settings.mode is Mode.UPDATE:
-            baselines.check_writable(settings.baselines)
+            check_writable(settings.baselines)
         self.tooling = frozenset(sys.modules)
         self.collected = Collected(config)
         self.rows: list[Row] = []
@@ -44,7 +48,7 @@ class Gatekeeper:
 
     def pytest_report_header(self) -> list[str]:
         """Say what is judged against what."""
-        return terminal.header(self.settings, self.environment, self.baseline)
+        return header(self.settings, self.environment, self.baseline)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Remember what was collected, to tell deleted tests from unselected ones."""
@@ -77,11 +81,14 @@ class Gatekeeper:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run a gated test without logging it; log it at once unless a timing must be confirmed."""
-        if self.settings.mode is not Mode.GATE or not is_gated(item):
+        if not is_gated(item):
             return None
-        held = reports.run_held(item, nextitem)
+        if self.settings.mode is not Mode.GATE:
+            log(self.config, run_repeated(item, nextitem))
+            return True
+        held = run_held(item, nextitem)
         if not all(report.passed for report in held):
-            reports.log(self.config, held)
+            log(self.config, held)
             return True
         judgement = self._judge(held)
         if judgement.pending:
@@ -123,9 +130,8 @@ class Gatekeeper:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the table and what was stored."""
         if self.settings.mode is not Mode.CHILD:
-            today = terminal.today()
-            waivers = workflow.summary_of_waivers(self.measuring.records.values(), today)
-            terminal.summary(terminalreporter, self.rows, [*waivers, *self.messages], self.failure)
+            waivers = summary_of_waivers(self.measuring.records.values(), today())
+            summary(terminalreporter, self.rows, [*waivers, *self.messages], self.failure)
 
     # -- inside
 
@@ -135,15 +141,15 @@ class Gatekeeper:
         accepted = {n for line in self.baseline.lines.values() for n in line.dependencies}
         return Context(
             threshold=self.settings.threshold,
-            today=terminal.today(),
+            today=today(),
             tree=self.environment.source_tree,
             machine=self.environment.machine,
-            dependencies=machine.installed_versions(sorted(accepted)),
+            dependencies=installed_versions(sorted(accepted)),
         )
 
     def _judge(self, held: list[pytest.TestReport]) -> Judgement:
         records = [record for report in held if (record := record_of(report)) is not None]
-        return workflow.judge_run(records, self.baseline, self.context)
+        return judge_run(records, self.baseline, self.context)
 
     def _settle(self, session: pytest.Session, *, finished: bool) -> None:
         match self.settings.mode:
@@ -171,18 +177,16 @@ class Gatekeeper:
         for nodeid in self.collected.lost():
             message = "an xdist worker crashed before the results of this test were handed over"
             self.rows.append(Row(test=nodeid, metric="all", verdict=Verdict.ERROR, note=message))
-            self.config.hook.pytest_runtest_logreport(report=reports.synthetic(nodeid, message))
+            self.config.hook.pytest_runtest_logreport(report=synthetic(nodeid, message))
         if finished:
-            gone = workflow.missing_tests(self.baseline, self.collected.tests, self.collected.is_whole)
+            gone = missing_tests(self.baseline, self.collected.tests, self.collected.is_whole)
             self.rows += gone
             if self.settings.strict:
                 for test in dict.fromkeys(row.test for row in gone):
-                    report = reports.synthetic(
-                        test, "missing (--perf-strict): the test is gone; --perf-prune"
-                    )
+                    report = synthetic(test, "missing (--perf-strict): the test is gone; --perf-prune")
                     self.config.hook.pytest_runtest_logreport(report=report)
         self.rows += self.measuring.over_budget
-        self.messages += terminal.advice(self.rows, self.baseline)
+        self.messages += advice(self.rows, self.baseline)
 
     def _update(self, session: pytest.Session) -> None:
         if session.testsfailed or session.shouldstop or session.shouldfail:
@@ -191,16 +195,14 @@ class Gatekeeper:
         lines = dict(self.baseline.lines)
         records = self.measuring.records
         if not self.settings.prune or self.config.getoption("perf_update"):
-            used = machine.loaded_dependencies(sys.modules, self.tooling)
-            environment = replace(self.environment, dependencies=used)
-            lines = workflow.accept(records.values(), self.baseline, environment)
-        gone = workflow.missing_tests(self.baseline, self.collected.tests, self.collected.is_whole)
+            used = loaded_dependencies(sys.modules, self.tooling)
+            accepted_in = replace(self.environment, dependencies=used)
+            lines = accept(records.values(), self.baseline, accepted_in)
+        gone = missing_tests(self.baseline, self.collected.tests, self.collected.is_whole)
         if self.settings.prune:
-            lines = workflow.prune(lines, gone)
-        written = baselines.save(self.baseline, lines.values())
-        self.messages += terminal.stored(
-            self.baseline, lines, written, records, [] if self.settings.prune else gone
-        )
+            lines = prune(lines, gone)
+        written = save(self.baseline, lines.values())
+        self.messages += stored(self.baseline, lines, written, records, [] if self.settings.prune else gone)
 
     def _log(self, held: list[pytest.TestReport], rows: Iterable[Row]) -> None:
         """Log the reports of one test; its call report fails when a row does."""
@@ -208,8 +210,8 @@ class Gatekeeper:
         self.rows += rows
         bad = [row for row in rows if self._fails(row)]
         if bad:
-            held = [reports.failed(r, bad) if r.when == "call" else r for r in held]
-        reports.log(self.config, held, start=not self.settings.is_xdist_controller)
+            held = [failed(r, bad) if r.when == "call" else r for r in held]
+        log(self.config, held, start=not self.settings.is_xdist_controller)
 
     def _fails(self, row: Row) -> bool:
         return row.verdict.is_strict_failure if self.settings.strict else row.verdict.is_failure
@@ -233,3 +235,16 @@ class Gatekeeper:
                 "alpha": self.settings.alpha,
             },
         )
+
+
+def _source_tree(settings: Settings) -> tuple[str | None, str | None]:
+    """Return (content id of the code under the gate, None) or (None, why there is none)."""
+    try:
+        sources = resolve_sources(settings.root, settings.sources)
+        return source_tree_id(settings.root, sources, keep=settings.mode is Mode.UPDATE), None
+    except RevisionError as error:
+        return None, str(error)
+    except SettingsError as error:
+        if settings.sources:
+            raise
+        return None, str(error)  # all code stands in test files: nothing was said wrong

@@ -9,7 +9,7 @@ from pytest_tradeperf.errors import MarkerError
 from pytest_tradeperf.gate.budgets import BudgetSpec, read_budget
 from pytest_tradeperf.measures.recorder import Perf, Recorder
 from pytest_tradeperf.measures.rounds import Schedule, once
-from pytest_tradeperf.model import Row, TestRecord
+from pytest_tradeperf.model import Row, Sample, TestRecord
 
 
 @dataclass(slots=True)
@@ -19,6 +19,7 @@ class ItemState:
     spec: BudgetSpec
     recorder: Recorder
     problem: str | None = None
+    whole: Sample | None = None
     record: TestRecord | None = None
     over: tuple[Row, ...] = ()
 

@@ -85,7 +85,7 @@ class MeasuringSession:
             state.recorder.check_complete()
         except MeasureError as error:
             pytest.fail(str(error), pytrace=False)
-        whole = Sample(iterations=1, wall_ns=(wall_end - wall,), cpu_ns=(cpu_end - cpu,))
+        whole = state.whole = Sample(iterations=1, wall_ns=(wall_end - wall,), cpu_ns=(cpu_end - cpu,))
         measurements = (
             *state.recorder.measurements(whole),
             *(m for instrument in instruments for m in instrument.measurements()),

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pytest_tradeperf import workflow
 from pytest_tradeperf.model import BaselineLine, Environment, Row, Verdict
 from pytest_tradeperf.plugin.settings import Mode, Settings
-from pytest_tradeperf.report import table as tables
+from pytest_tradeperf.report.table import counts, sorted_rows, table
 from pytest_tradeperf.store.baseline import Baseline
 from pytest_tradeperf.units import format_percent
+from pytest_tradeperf.workflow import age_in_days
 
 _COLOURS = {
     Verdict.REGRESSED: {"red": True, "bold": True},
@@ -38,7 +38,7 @@ def header(settings: Settings, environment: Environment, baseline: Baseline) -> 
     if settings.mode not in (Mode.GATE, Mode.UPDATE):
         return []
     where = _relative(baseline.path, settings.root)
-    age = workflow.age_in_days(baseline.path, time.time())
+    age = age_in_days(baseline.path, time.time())
     state = "not there yet" if age is None else "written today" if age == 0 else f"{age} days old"
     rule = (
         f"threshold {format_percent(settings.threshold)}, alpha {format_percent(settings.alpha)}"
@@ -51,19 +51,19 @@ def header(settings: Settings, environment: Environment, baseline: Baseline) -> 
 def summary(reporter: Any, rows: Sequence[Row], messages: Iterable[str], failure: str | None) -> None:
     """Print the table and the messages; under -q only what needs attention."""
     quiet = reporter.config.get_verbosity() < 0
-    ordered = tables.sorted_rows(rows)
+    ordered = sorted_rows(rows)
     if quiet:
         ordered = [row for row in ordered if row.verdict not in (Verdict.OK, Verdict.NEW, Verdict.IMPROVED)]
     messages = list(messages)
     if rows and not quiet:
         reporter.section("perf", sep="-")
     width = max(60, min(reporter._tw.fullwidth, 100))  # noqa: SLF001 - pytest's own reporters use it
-    for line, verdict in tables.table(ordered, width):
+    for line, verdict in table(ordered, width):
         reporter.write_line(line, **_COLOURS[verdict])
     for message in messages:
         reporter.write_line(message)
     if rows:
-        reporter.write_line(f"perf: {tables.counts(rows)}")
+        reporter.write_line(f"perf: {counts(rows)}")
     if failure is not None:
         reporter.write_line(f"ERROR: {failure}", red=True)
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pytest_tradeperf.plugin import is_gated, reports
+from pytest_tradeperf.plugin import is_gated
+from pytest_tradeperf.plugin.reports import run_held
 
 
 class HoldingWorker:
@@ -21,7 +22,7 @@ class HoldingWorker:
             return None
         hook = self._config.hook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        held = reports.run_held(item, nextitem)
+        held = run_held(item, nextitem)
         if all(report.passed for report in held):
             serialize = hook.pytest_report_to_serializable
             self._held.append([serialize(config=self._config, report=report) for report in held])
