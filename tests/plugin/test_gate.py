@@ -204,7 +204,7 @@ def test_same_code_is_ok_without_measuring(project):
     git(project, "commit", "-qm", "x")
     project.runpytest("--perf-update")
     result = project.runpytest("--perf-gate")
-    result.stdout.re_match_lines([r"  ok +cpu", r"      same code", r"perf: 2 ok"])
+    result.stdout.re_match_lines([r"  ok +cpu +same code ", r"perf: 2 ok"])
 
 
 def test_a_test_without_perf_is_repeated_whole_keeping_module_fixtures(project, baseline_of):

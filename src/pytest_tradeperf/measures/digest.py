@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FULL_ARRAY: Final = (2048, 256, 16)
 """Arrays up to this many elements are kept whole; the next smaller is tried when the text gets too long."""
 
-SKETCH_BLOCKS: Final = 128
+SKETCH_BLOCKS: Final = 32
 TEXT_BYTES: Final = 64 * 1024
 
 

@@ -40,10 +40,13 @@ def table(rows: Sequence[Row], width: int = WIDTH) -> list[tuple[str, Verdict]]:
 def _lines(row: Row, width: int) -> list[str]:
     verdict = row.verdict.replace("_", " ")
     change = format_percent(row.change, sign=True) if row.change is not None else ""
+    note = row.note
+    if not change and len(note) <= _CHANGE:  # "same code" says what the empty column would
+        change, note = note, ""
     head = f"  {verdict:<{_VERDICT}} {_shortened(row.metric, 22):<22} {change:>{_CHANGE}}  {_values(row)}"
     lines = [head.rstrip()]
-    if row.note:
-        lines += [f"      {part}" for part in _wrapped(row.note, width - 6)]
+    if note:
+        lines += [f"      {part}" for part in _wrapped(note, width - 6)]
     return lines
 
 
