@@ -2,10 +2,11 @@
 
 One grammar for every option and marker::
 
-    [<= | >=] NUMBER [UNIT]        "250 ms"  "30s"  "1 GiB"  "500 MB"  ">= 1000/s"  "3%"
+    [<= | >=] NUMBER [UNIT]        "250 ms"  "30s"  "1 GiB"  "500 MB"  ">= 1,000/s"  "3%"
 
 Inside the package a duration is ``ns``, a size ``B`` (bytes), a rate ``1/s``, a share ``fraction``,
-an energy ``J`` and anything counted ``1``. KB is 1000 bytes and KiB is 1024, in and out.
+an energy ``J`` and anything counted ``1``. KB is 1000 bytes and KiB is 1024, in and out. What is
+printed can be read back: commas group thousands ("1,023 KiB") and nothing else ("1,5 s" is refused).
 """
 
 import math
@@ -51,7 +52,7 @@ _EXAMPLES: Final = {
 }
 _QUANTITY: Final = re.compile(
     r"""\s*(?P<sign><=|>=)?\s*
-        (?P<number>[+-]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*
+        (?P<number>[+-]?(?:(?:\d{1,3}(?:,\d{3})+|\d[\d_]*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*
         (?P<unit>[^\d\s].*?)?\s*""",
     re.VERBOSE,
 )
@@ -92,12 +93,13 @@ def parse_limit(text: object, unit: str | None = None) -> Limit:
     found = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise UnitError(f"cannot read {text!r} as a quantity: write {wanted}")
-    number, symbol = float(found["number"].replace("_", "")), found["unit"] or ""
-    if number < 0 or not math.isfinite(number):
-        raise UnitError(f"{text!r} is not a finite quantity at or above zero: write {wanted}")
+    number, symbol = float(found["number"].replace("_", "").replace(",", "")), found["unit"] or ""
     for dimension, scales in _SCALES.items():
         if symbol in scales and unit in (dimension, None):
-            return Limit(value=number * scales[symbol], unit=dimension, at_least=found["sign"] == ">=")
+            value = number * scales[symbol]
+            if value < 0 or not math.isfinite(value):
+                raise UnitError(f"{text!r} is not a finite quantity at or above zero: write {wanted}")
+            return Limit(value=value, unit=dimension, at_least=found["sign"] == ">=")
     known = ", ".join(u for d in _SCALES if unit in (d, None) for u in _SCALES[d] if u and u.isascii())
     problem = f"has the unit {symbol!r}" if symbol else "has no unit"
     raise UnitError(f"{text!r} {problem}: write {wanted}" + (f" (units: {known})" if known else ""))
@@ -125,7 +127,7 @@ def _plain(text: object, unit: str) -> float:
 
 
 def format_quantity(value: float, unit: str) -> str:
-    """Return ``value`` in the unit a person would pick, with three significant digits.
+    """Return ``value`` in the unit a person would pick, with three or four significant digits.
 
     Examples
     --------
@@ -135,10 +137,10 @@ def format_quantity(value: float, unit: str) -> str:
     if unit == "ns":
         return format_duration(value)
     if unit == "B":
-        return _scaled(value, ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B")))
+        return _scaled(value, _BYTES)
     if unit == "fraction":
         return format_percent(value)
-    whole = abs(value) < 1e15 and (value == round(value) or abs(value) >= 1000)  # noqa: PLR2004 - readable
+    whole = abs(value) < 1e15 and (abs(value) >= 1000 or value == round(value))  # noqa: PLR2004 - readable
     text = f"{value:,.0f}" if whole else f"{value:,.4g}"
     return text + (
         "" if unit in ("1", "") else unit.removeprefix("1") if unit.startswith("1/") else f" {unit}"
@@ -147,19 +149,40 @@ def format_quantity(value: float, unit: str) -> str:
 
 def format_duration(ns: float) -> str:
     """Return a duration given in nanoseconds, such as ``"41.2 ms"``."""
-    return _scaled(ns, ((60e9, "min"), (1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns")))
+    return _scaled(ns, _TIMES)
 
 
 def format_percent(fraction: float, *, sign: bool = False) -> str:
-    """Return a fraction as a percentage: ``"3.1 %"``, with ``sign`` ``"+3.1 %"``."""
+    """Return a fraction as a percentage: ``"3.1 %"``, with ``sign`` ``"+3.1 %"``; never 0 for a change.
+
+    Examples
+    --------
+    >>> format_percent(0.031), format_percent(2e-9, sign=True), format_percent(-3)
+    ('3.1 %', '+2e-07 %', '-300 %')
+    """
     percent = 100 * fraction
+    plus = "+" if sign else ""
+    if percent != 0 and abs(percent) < 0.01:  # noqa: PLR2004 - three decimals would show one digit or none
+        return f"{percent:{plus}.2g} %"
     digits = 0 if abs(percent) >= 100 else 1 if abs(percent) >= 0.1 or percent == 0 else 3  # noqa: PLR2004
-    return f"{percent:{'+' if sign else ''},.{digits}f} %"
+    return f"{percent:{plus},.{digits}f} %"
+
+
+_TIMES: Final = ((60e9, "min"), (1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
+_BYTES: Final = ((1024.0**4, "TiB"), (1024.0**3, "GiB"), (1024.0**2, "MiB"), (1024.0, "KiB"), (1.0, "B"))
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
-    """Return value over the largest step that leaves at least one whole unit."""
-    step, symbol = next((s for s in steps if abs(value) >= s[0]), steps[-1])
-    scaled = value / step
-    digits = 0 if scaled == round(scaled) and step == 1 else max(0, 3 - len(str(int(abs(scaled)))))
-    return f"{scaled:,.{digits}f} {symbol}"
+    """Return value over the largest step that leaves at least one whole unit after rounding."""
+    if not math.isfinite(value):
+        return f"{value} {steps[-1][1]}"
+    step, symbol = next((s for s in steps if abs(_rounded(value / s[0])) >= 1), steps[-1])
+    scaled = _rounded(value / step)
+    if step == 1 and (scaled == round(scaled) or abs(scaled) < 1):
+        return f"{scaled:,g} {symbol}"  # 7 ns, not 7.00; 0.0012 ns, not 0.00
+    return f"{scaled:,.{max(0, 3 - len(str(int(abs(scaled)))))}f} {symbol}"
+
+
+def _rounded(value: float) -> float:
+    """Return ``value`` to three significant digits, or to whole units from 100."""
+    return float(round(value)) if abs(value) >= 100 else float(f"{value:.3g}")  # noqa: PLR2004 - readable
