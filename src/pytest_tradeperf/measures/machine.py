@@ -50,11 +50,16 @@ def usable_cpus() -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return the container's CPU quota in CPUs, or None when there is none."""
+    """Return the container's CPU quota in CPUs, or None when there is none (cgroup v2, else v1)."""
+    groups = root / "sys/fs/cgroup"
     try:
-        limit, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
+        if (groups / "cpu.max").exists():
+            limit, period = (groups / "cpu.max").read_text().split()
+        else:
+            limit = (groups / "cpu/cpu.cfs_quota_us").read_text()
+            period = (groups / "cpu/cpu.cfs_period_us").read_text()
+        return int(limit) / int(period) if limit != "max" and int(limit) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
         return None
 
 

@@ -3,6 +3,8 @@
 import math
 import re
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 
 from pytest_tradeperf.errors import MeasureError, UnitError
@@ -53,17 +55,31 @@ def digest_metric(name: str) -> Metric:
 
 
 def checked_number(name: object, value: object) -> float:
-    """Return a recorded value as int or float; raises MeasureError unless finite."""
-    number = value.item() if hasattr(value, "item") else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-        raise MeasureError(f"perf.record({name!r}, {value!r}): the value must be a finite number")
-    return number
+    """Return a recorded value as int or float; raises MeasureError unless it is one finite number.
+
+    Scalars of numpy and its like, decimals and fractions are converted.
+    """
+    try:
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(number, Decimal | Fraction):
+            number = float(number)
+        if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
+            return number
+    except (TypeError, ValueError, ArithmeticError, RuntimeError):  # arrays, huge integers, tensors
+        pass
+    raise MeasureError(f"perf.record({name!r}, {_short(value)}): the value must be one finite number")
+
+
+def _short(value: object) -> str:
+    text = " ".join(repr(value).split()) if not isinstance(value, int) else f"{value:#x}"
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a message is one line
 
 
 def checked_unit(name: object, value: float, unit: str) -> tuple[float, Kind, str]:
     """Return (value in the package's unit, kind, that unit) for a recorded value.
 
-    A unit this package knows is converted; any other text ("orders", "bps") is kept as a label.
+    A unit this package knows is converted; any other text ("orders", "bars/s") is kept as a label, per
+    second, minute or hour as a timing, else as a counter.
     """
     if not isinstance(unit, str) or not unit or not unit.isprintable():
         raise MeasureError(
@@ -72,6 +88,10 @@ def checked_unit(name: object, value: float, unit: str) -> tuple[float, Kind, st
     try:
         scale = parse_limit(f"1 {unit.removeprefix('1') if unit.startswith('1/') else unit}")
     except UnitError:
-        return value, Kind.TIMING if unit.endswith("/s") else Kind.COUNTER, unit
+        is_rate = unit.endswith(("/s", "/min", "/h"))
+        return value, Kind.TIMING if is_rate else Kind.COUNTER, unit
     kind = Kind.TIMING if scale.unit in ("ns", "1/s") else Kind.COUNTER
-    return (value if scale.value == 1 else value * scale.value), kind, scale.unit
+    scaled = value if scale.value == 1 else value * scale.value
+    if not math.isfinite(scaled):
+        raise MeasureError(f"perf.record({name!r}, {value!r}, unit={unit!r}): too large to keep")
+    return scaled, kind, scale.unit

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from pytest_tradeperf.errors import MeasureError
+from pytest_tradeperf.errors import MeasureError, UnitError
 from pytest_tradeperf.measures import metrics
 from pytest_tradeperf.measures.digest import digest
 from pytest_tradeperf.measures.rounds import Batch, Schedule, drive, drive_async
@@ -87,6 +87,23 @@ def timing_measurements(sample: Sample, part: str = "", cache: str | None = None
     return result
 
 
+def _is_async(fn: Callable[..., Any]) -> bool:
+    """Return whether calling ``fn`` gives a coroutine: `async def`, or an object with such a `__call__`."""
+    call = getattr(type(fn), "__call__", None)  # noqa: B004 - looks for `async def __call__`
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
+
+
+def _tolerance(name: str, kind: Kind, text: str) -> float:
+    if kind is Kind.TIMING:
+        raise MeasureError(
+            f"perf.record({name!r}): a time or a rate has no tolerance: write perf_budget(threshold={text!r})"
+        )
+    try:
+        return parse_fraction(text)
+    except UnitError as error:
+        raise MeasureError(f"perf.record({name!r}): tolerance: {error}") from error
+
+
 @dataclass(slots=True)
 class Recorder:
     """Everything one test has measured so far."""
@@ -98,7 +115,7 @@ class Recorder:
     extra: list[Measurement] = field(default_factory=list)
     last: Timing | None = None
     running: str | None = None
-    awaited: bool = True
+    unawaited: int = 0
 
     def measurements(self, whole: Sample | None) -> tuple[Measurement, ...]:
         """Return all measurements; ``whole`` is the call phase, used when no callable was measured."""
@@ -111,20 +128,20 @@ class Recorder:
 
     def check_complete(self) -> None:
         """Raise MeasureError when a coroutine function was given to ``perf`` and not awaited."""
-        if not self.awaited:
+        if self.unawaited:
             raise MeasureError("perf(...) of a coroutine function was not awaited: write `await perf(...)`")
 
     def begin(self, part: str, cache: str | None) -> None:
         """Claim the name of a measured callable; raises MeasureError when it is taken."""
         __tracebackhide__ = True
-        label = f"perf.named({part!r})" if part else "perf"
+        label = (f"perf.named({part!r})" if part else "perf") + (f" ({cache})" if cache else "")
         if self.running is not None:
             raise MeasureError(
                 f"{label} started while {self.running} was being measured: measure one after the other"
             )
         if (part, cache) in self.samples:
             raise MeasureError(
-                f"perf was called twice as {part!r} in one test: give each call a name, "
+                f"{label} was called twice in one test: give each call a name of its own, "
                 "perf.named('parse')(parse, doc)"
             )
         self.running = label
@@ -175,36 +192,26 @@ class Perf:
             raise MeasureError(f"perf needs a callable, not {type(fn).__name__}{hint}")
         recorder = self._recorder
         batch = Batch(fn, args, kwargs, self._prepare)
-        is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-            getattr(fn, "__call__", None)  # noqa: B004 - looks for `async def __call__`
-        )
-        schedule = recorder.mode.schedule(
-            recorder.test,
-            self._part,
-            is_async=is_async,
-            # With a setup that empties the cache every call is cold, and many can be measured.
-            cold=self._cache == "cold" and self._prepare is None,
-        )
+        is_async = _is_async(fn)
+        if not is_async and self._prepare is not None and _is_async(self._prepare):
+            raise MeasureError("perf.setup was given a coroutine function, but what is measured is none")
+        # Where setup empties the cache every call is cold, else only the first of a process.
+        cold = self._cache == "cold" and self._prepare is None
+        schedule = recorder.mode.schedule(recorder.test, self._part, is_async=is_async, cold=cold)
         if is_async:
-            recorder.awaited = False
+            recorder.unawaited += 1
             return self._measure_async(batch, schedule)
         recorder.begin(self._part, self._cache)
         try:
             recorder.finish(self._part, self._cache, drive(schedule, batch.run))
         finally:
             recorder.running = None
-        if inspect.isawaitable(batch.result):
-            getattr(batch.result, "close", lambda: None)()
-            raise MeasureError(
-                f"{getattr(fn, '__qualname__', fn)!r} returned an awaitable that perf cannot time: "
-                "pass the coroutine function and its arguments instead"
-            )
         return batch.result
 
     async def _measure_async(self, batch: Batch, schedule: Schedule) -> Any:
         __tracebackhide__ = True
         recorder = self._recorder
-        recorder.awaited = True
+        recorder.unawaited -= 1
         recorder.begin(self._part, self._cache)
         try:
             recorder.finish(self._part, self._cache, await drive_async(schedule, batch.run_async))
@@ -226,6 +233,7 @@ class Perf:
         """Return a view that calls ``prepare()`` untimed before every iteration.
 
         What ``prepare`` returns, unless None, is passed to the measured callable as its first argument.
+        It may be a coroutine function where the measured callable is one.
         """
         if not callable(prepare):
             raise MeasureError(f"perf.setup needs a callable without arguments, not {prepare!r}")
@@ -260,12 +268,18 @@ class Perf:
         tolerance
             Allowed relative change of a counter, such as ``"0.5%"``; default: none for whole
             numbers, 1e-9 for floats.
+
+        Raises
+        ------
+        MeasureError
+            For a name that is built in, used twice or no name, a value that is no finite number, a
+            unit that is no text, or a tolerance that is no percentage or given for a timing.
         """
         number = metrics.checked_number(name, value)
         scaled, kind, base = metrics.checked_unit(name, number, unit)
         relative = 0.0 if kind is Kind.TIMING or isinstance(number, int) else metrics.FLOAT_TOLERANCE
         if tolerance is not None:
-            relative = parse_fraction(tolerance)
+            relative = _tolerance(name, kind, tolerance)
         if not isinstance(name, str) or not metrics.is_name(name) or name in metrics.RESERVED:
             raise MeasureError(
                 f"perf.record needs a name of letters, digits, '_' and '-' that is not built in, not {name!r}"
@@ -280,6 +294,11 @@ class Perf:
 
         Arrays, frames, dataclasses and plain containers are accepted. Floats compare at a relative
         1e-9 unless ``exact``; the fingerprint is the same in every process and for every hash seed.
+
+        Raises
+        ------
+        MeasureError
+            For a name used twice or no name, and a value without a canonical form.
         """
         if not isinstance(name, str) or not metrics.is_name(name):
             raise MeasureError(f"perf.digest needs a name of letters, digits, '_' and '-', not {name!r}")

@@ -6,12 +6,14 @@ differ only in the driver.
 """
 
 import gc
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pytest_tradeperf.errors import MeasureError
 from pytest_tradeperf.model import Sample
 
 
@@ -30,8 +32,9 @@ Schedule: TypeAlias = Generator[int, Cost, Sample]
 class Plan:
     """How much measuring is worth: rounds of at least ``round_ns``, until ``total_ns`` is spent.
 
-    At least ``min_rounds`` and at most ``max_rounds`` are run, unless one call alone takes
-    ``total_ns`` or more: then its first call is the sample. ``rounds`` fixes the number.
+    At least ``min_rounds`` and at most ``max_rounds`` are kept, unless one call alone takes
+    ``total_ns`` or more: then its first call is the sample. ``rounds`` fixes the number. With
+    ``cold`` the first call is the sample, whatever it takes.
     """
 
     round_ns: int
@@ -56,17 +59,16 @@ def calibrated(plan: Plan) -> Schedule:
     first = yield 1
     if plan.cold or (first.wall_ns >= plan.total_ns and plan.rounds is None):
         return Sample(iterations=1, wall_ns=(first.wall_ns,), cpu_ns=(first.cpu_ns,))
-    iterations, cost = 1, first
+    cost = yield 1  # the first call was the warm-up: imports and caches say nothing about the next
+    iterations = 1
+    wall, cpu = [cost.wall_ns], [cost.cpu_ns]
     while cost.wall_ns < plan.round_ns and iterations < _MAX_ITERATIONS:
         # The aim is a fifth above the target, so that a slightly lucky round need not be repeated.
         grown = iterations * 1.2 * plan.round_ns / max(cost.wall_ns, 1)
         iterations = min(max(iterations + 1, round(min(grown, iterations * 100))), _MAX_ITERATIONS)
         cost = yield iterations
-    if iterations == 1:
-        cost = yield 1  # the first call was the warm-up
-    wall: list[int] = []
-    cpu: list[int] = []
-    spent = 0
+        wall, cpu = [], []  # rounds of calibration are warm-up too
+    spent = sum(wall)
     least = plan.rounds or plan.min_rounds
     most = plan.rounds or plan.max_rounds
     while len(wall) < least or (len(wall) < most and spent + cost.wall_ns <= plan.total_ns):
@@ -100,7 +102,8 @@ class Batch:
     """Runs a function a number of times under two clocks and keeps its first result.
 
     ``prepare`` runs before every call, untimed; what it returns (unless None) becomes the first
-    argument. Times include the call itself, a few tens of nanoseconds.
+    argument; in ``run_async`` it may be a coroutine function. Times include the call itself, a few
+    tens of nanoseconds.
     """
 
     def __init__(
@@ -119,7 +122,13 @@ class Batch:
         self._has_result = False
 
     def run(self, iterations: int) -> Cost:
-        """Call the function ``iterations`` times and return what that took."""
+        """Call the function ``iterations`` times and return what that took.
+
+        Raises
+        ------
+        MeasureError
+            When the function returns an awaitable, whose work would not be in the time.
+        """
         __tracebackhide__ = True
         fn, kwargs = self._fn, self._kwargs
         if self._prepare is None and iterations > 1 and self._has_result:
@@ -139,6 +148,12 @@ class Batch:
             wall, cpu = self._wall(), self._cpu()
             result = fn(*args, **kwargs)
             cpu_end, wall_end = self._cpu(), self._wall()
+            if not self._has_result and inspect.isawaitable(result):
+                getattr(result, "close", lambda: None)()
+                raise MeasureError(
+                    f"{getattr(fn, '__qualname__', fn)!r} returned an awaitable that perf cannot time: "
+                    "pass the coroutine function and its arguments instead"
+                )
             self._keep(result)
             del result  # or its release would be timed with the next call
             total_wall += wall_end - wall
@@ -158,7 +173,7 @@ class Batch:
             return Cost(wall_end - wall, cpu_end - cpu)
         total_wall = total_cpu = 0
         for _ in range(iterations):
-            args = self._arguments()
+            args = await self._arguments_async()
             wall, cpu = self._wall(), self._cpu()
             result = await fn(*args, **kwargs)
             cpu_end, wall_end = self._cpu(), self._wall()
@@ -169,7 +184,13 @@ class Batch:
         return Cost(total_wall, total_cpu)
 
     def _arguments(self) -> tuple[Any, ...]:
+        return self._with(self._prepare() if self._prepare is not None else None)
+
+    async def _arguments_async(self) -> tuple[Any, ...]:
         prepared = self._prepare() if self._prepare is not None else None
+        return self._with(await prepared if inspect.isawaitable(prepared) else prepared)
+
+    def _with(self, prepared: object) -> tuple[Any, ...]:
         return self._args if prepared is None else (prepared, *self._args)
 
     def _keep(self, result: object) -> None:
@@ -181,23 +202,26 @@ def drive(schedule: Schedule, run: Callable[[int], Cost]) -> Sample:
     """Run what ``schedule`` asks for and return its sample."""
     __tracebackhide__ = True
     with collector_off():
-        try:
-            iterations = next(schedule)
-            while True:
-                iterations = schedule.send(run(iterations))
-        except StopIteration as finished:
-            sample: Sample = finished.value
-            return sample
+        iterations: int | Sample = next(schedule)
+        while not isinstance(iterations, Sample):
+            iterations = _next(schedule, run(iterations))
+        return iterations
 
 
 async def drive_async(schedule: Schedule, run: Callable[[int], Awaitable[Cost]]) -> Sample:
     """Run what ``schedule`` asks for inside the running loop and return its sample."""
     __tracebackhide__ = True
     with collector_off():
-        try:
-            iterations = next(schedule)
-            while True:
-                iterations = schedule.send(await run(iterations))
-        except StopIteration as finished:
-            sample: Sample = finished.value
-            return sample
+        iterations: int | Sample = next(schedule)
+        while not isinstance(iterations, Sample):
+            iterations = _next(schedule, await run(iterations))
+        return iterations
+
+
+def _next(schedule: Schedule, cost: Cost) -> int | Sample:
+    """Return what ``schedule`` says next; apart, so that a StopIteration of the measured code passes."""
+    try:
+        return schedule.send(cost)
+    except StopIteration as finished:
+        sample: Sample = finished.value
+        return sample

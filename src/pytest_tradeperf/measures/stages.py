@@ -1,5 +1,6 @@
 """Named stages of a test: a tree of wall time, safe across tasks and threads."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ class Stages:
 
     The current path lives in a context variable, so tasks started inside a stage nest under it and
     concurrent tasks do not disturb each other; their times add up to more than the wall time then.
+    A new thread begins at the top, unless it is run in a copy of the context that started it.
     """
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
         self._clock = clock
         self._path: ContextVar[str] = ContextVar("tradeperf_stage", default="")
         self._totals: dict[str, tuple[int, int]] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -33,7 +36,8 @@ class Stages:
             raise MeasureError(f"a stage needs a non-empty name without '/', not {name!r}")
         parent = self._path.get()
         path = f"{parent}/{name}" if parent else name
-        self._totals.setdefault(path, (0, 0))  # keeps the order in which stages began
+        with self._lock:
+            self._totals.setdefault(path, (0, 0))  # keeps the order in which stages began
         token = self._path.set(path)
         start = self._clock()
         try:
@@ -41,9 +45,11 @@ class Stages:
         finally:
             spent = self._clock() - start
             self._path.reset(token)
-            calls, total = self._totals[path]
-            self._totals[path] = (calls + 1, total + spent)
+            with self._lock:
+                calls, total = self._totals[path]
+                self._totals[path] = (calls + 1, total + spent)
 
     def totals(self) -> tuple[tuple[str, int, int], ...]:
         """Return (path, calls, wall ns) for every stage, in the order they began."""
-        return tuple((path, calls, wall) for path, (calls, wall) in self._totals.items())
+        with self._lock:
+            return tuple((path, calls, wall) for path, (calls, wall) in self._totals.items())
