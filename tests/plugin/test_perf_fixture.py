@@ -64,7 +64,7 @@ def test_setup_prepares_every_call_untimed(project):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("perf(int); perf(int)", "perf was called twice as '' in one test: give each call a name*"),
+        ("perf(int); perf(int)", "perf was called twice in one test: give each call a name*"),
         ("perf(3)", "perf needs a callable, not int*"),
         ("perf(lambda: perf.named('b')(int))", "perf.named('b') started while perf was being measured*"),
         ("perf.named('a b')", "perf.named needs a name of letters, digits, '_' and '-', not 'a b'"),

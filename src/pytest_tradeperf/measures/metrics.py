@@ -67,7 +67,7 @@ def checked_number(name: object, value: object) -> float:
             return number
     except (TypeError, ValueError, ArithmeticError, RuntimeError):  # arrays, huge integers, tensors
         pass
-    raise MeasureError(f"perf.record({name!r}, {_short(value)}): the value must be one finite number")
+    raise MeasureError(f"perf.record({name!r}, {_short(value)}): the value must be a finite number")
 
 
 def _short(value: object) -> str:

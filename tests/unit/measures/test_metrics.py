@@ -90,7 +90,7 @@ def test_recorded_values_become_plain_numbers(value: object, number: float) -> N
     ids=lambda v: type(v).__name__,
 )
 def test_what_is_no_finite_number_is_refused_in_one_line(value: object) -> None:
-    with pytest.raises(MeasureError, match="the value must be one finite number") as refused:
+    with pytest.raises(MeasureError, match="the value must be a finite number") as refused:
         checked_number("x", value)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 200
