@@ -21,7 +21,7 @@ def count_tokens(text: str) -> int:
     Examples
     --------
     >>> count_tokens('{"probability": 0.62}')
-    11
+    12
     """
     return sum(
         -(-len(piece) // _LETTERS_PER_TOKEN) if piece[0].isascii() and piece[0].isalpha() else 1
