@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass, field
 
+from pytest_tradeperf.pipeline.errors import SettingError
+
 
 def _positive(name: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+        raise SettingError(f"{name} must be a finite number above 0, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class RateRule:
 
     Raises
     ------
-    ValueError
+    SettingError
         If `limit` is below 1 or `period_s` is not a positive finite number.
     """
 
@@ -31,7 +33,7 @@ class RateRule:
 
     def __post_init__(self) -> None:
         if self.limit < 1:
-            raise ValueError(f"a rate rule allows at least 1 request a window, got limit={self.limit!r}")
+            raise SettingError(f"a rate rule allows at least 1 request a window, got limit={self.limit!r}")
         _positive("period_s", self.period_s)
 
     @property
@@ -62,11 +64,11 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
-            raise ValueError(f"attempts counts the first try too and is at least 1, got {self.attempts!r}")
+            raise SettingError(f"attempts counts the first try too and is at least 1, got {self.attempts!r}")
         for name in ("wait_initial_s", "wait_max_s", "wait_jitter_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be a finite number, 0 or above, got {value!r}")
+                raise SettingError(f"{name} must be a finite number, 0 or above, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +86,8 @@ class HostPolicy:
     transit_s
         How long a request may take from our write to the server's clock. The rules hold at the *server* as
         long as no request takes longer; it costs ``transit_s / period_s`` of the allowed rate.
-    read_timeout_s, connect_timeout_s
-        Longest silence while reading or connecting, in seconds.
+    attempt_timeout_s, connect_timeout_s
+        Longest time one attempt may take from our write to the last byte, and to connect, in seconds.
     deadline_s
         Longest time one logical request may take with all its retries and waits, in seconds.
     max_body_bytes
@@ -102,7 +104,7 @@ class HostPolicy:
     rules: tuple[RateRule, ...] = ()
     max_in_flight: int = 20
     transit_s: float = 0.05
-    read_timeout_s: float = 10.0
+    attempt_timeout_s: float = 10.0
     connect_timeout_s: float = 5.0
     deadline_s: float = 20.0
     max_body_bytes: int = 32 * 1024 * 1024
@@ -113,11 +115,11 @@ class HostPolicy:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
-        for name in ("read_timeout_s", "connect_timeout_s", "deadline_s", "breaker_reset_s"):
+        for name in ("attempt_timeout_s", "connect_timeout_s", "deadline_s", "breaker_reset_s"):
             _positive(name, getattr(self, name))
         for name in ("max_in_flight", "max_body_bytes", "breaker_threshold"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+                raise SettingError(f"{name} must be at least 1, got {getattr(self, name)!r}")
         for name in ("transit_s", "fresh_s", "stale_s"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or above, got {getattr(self, name)!r}")
+                raise SettingError(f"{name} must be 0 or above, got {getattr(self, name)!r}")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Self
 
+from pytest_tradeperf.pipeline.errors import SettingError
 from pytest_tradeperf.pipeline.net.policy import RateRule
 
 SERVICES = ("sec", "news", "stocktwits", "cboe", "market", "llm")
@@ -57,9 +58,9 @@ class FaultRule:
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
-            raise ValueError(f"a fault's probability lies in [0, 1], got {self.probability!r}")
+            raise SettingError(f"a fault's probability lies in [0, 1], got {self.probability!r}")
         if self.nth is not None and self.nth < 1:
-            raise ValueError(f"a fault hits the n-th request counted from 1, got {self.nth!r}")
+            raise SettingError(f"a fault hits the n-th request counted from 1, got {self.nth!r}")
 
     _GRAMMAR = re.compile(
         r"(?P<kind>[a-z0-9]+)(?::(?P<share>[0-9.]+))?(?:@(?P<nth>[0-9]+))?(?:~(?P<match>.+))?"
@@ -76,19 +77,19 @@ class FaultRule:
 
         Raises
         ------
-        ValueError
+        SettingError
             If the text does not follow the grammar or names an unknown kind.
         """
         found = cls._GRAMMAR.fullmatch(text.strip())
         kinds = ", ".join(FaultKind)
         if found is None or found["kind"] not in set(FaultKind):
-            raise ValueError(
+            raise SettingError(
                 f"cannot read the fault {text!r}; expected KIND[:SHARE][@NTH][~TEXT] with KIND one of {kinds}"
             )
         try:
             share = float(found["share"]) if found["share"] else 1.0
         except ValueError:
-            raise ValueError(
+            raise SettingError(
                 f"cannot read the share in the fault {text!r}; expected a number in [0, 1]"
             ) from None
         nth = int(found["nth"]) if found["nth"] else None
@@ -103,7 +104,7 @@ def parse_faults(text: str) -> dict[str, tuple[FaultRule, ...]]:
 
     Raises
     ------
-    ValueError
+    SettingError
         If a pair has no ``=``, names an unknown service or holds an unreadable fault.
     """
     rules: dict[str, tuple[FaultRule, ...]] = {}
@@ -111,7 +112,7 @@ def parse_faults(text: str) -> dict[str, tuple[FaultRule, ...]]:
         service, equals, faults = pair.partition("=")
         names = SERVICES if service == "all" else (service,)
         if not equals or not set(names) <= set(SERVICES):
-            raise ValueError(
+            raise SettingError(
                 f"cannot read {pair!r}; expected SERVICE=FAULT with SERVICE one of all, {', '.join(SERVICES)}"
             )
         parsed = tuple(FaultRule.parse(part) for part in faults.split(","))
@@ -129,7 +130,8 @@ class LatencyRange:
 
     def __post_init__(self) -> None:
         if not (0 <= self.low_s <= self.high_s and math.isfinite(self.high_s)):
-            raise ValueError(f"a latency range needs 0 <= low <= high, got {self.low_s!r} to {self.high_s!r}")
+            bounds = f"{self.low_s!r} to {self.high_s!r}"
+            raise SettingError(f"a latency range needs 0 <= low <= high, got {bounds}")
 
     def at(self, share: float) -> float:
         """Return the latency `share` of the way from the low to the high bound.
@@ -206,11 +208,11 @@ class WorldSettings:
         for name in ("latency", "rules", "faults"):
             unknown = sorted(set(getattr(self, name)) - set(SERVICES))
             if unknown:
-                raise ValueError(
+                raise SettingError(
                     f"{name} names the unknown service {unknown[0]!r}; expected one of {', '.join(SERVICES)}"
                 )
         if self.now is not None and self.now.tzinfo is None:
-            raise ValueError(f"now needs a time zone, got {self.now!r}; write datetime(..., tzinfo=UTC)")
+            raise SettingError(f"now needs a time zone, got {self.now!r}; write datetime(..., tzinfo=UTC)")
 
     @classmethod
     def lifelike(cls, *, seed: int = 0, time_scale: float = 1.0) -> Self:

@@ -1,0 +1,183 @@
+"""Asks every source about every ticker at once, within one deadline, and says what is missing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pytest_tradeperf.pipeline.altdata import cboe, edgar, news, stocktwits
+from pytest_tradeperf.pipeline.altdata.model import Item, Source, SourceReport
+from pytest_tradeperf.pipeline.altdata.sentiment import SentimentScorer
+from pytest_tradeperf.pipeline.altdata.settings import FeedSettings
+from pytest_tradeperf.pipeline.errors import MissingExtraError, SettingError
+from pytest_tradeperf.pipeline.net.policy import HostPolicy
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from pytest_tradeperf.pipeline.net.fetcher import Fetcher
+
+POLICIES: Mapping[str, HostPolicy] = {
+    "sec": edgar.POLICY,
+    "news": news.POLICY,
+    "stocktwits": stocktwits.POLICY,
+    "cboe": cboe.POLICY,
+}
+_AGENT = "pytest-tradeperf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """What all sources gave.
+
+    Attributes
+    ----------
+    reports
+        One for each source, by name.
+    wall_s
+        Seconds for all of it.
+    degraded
+        One line for everything that is missing, old, or was not asked for.
+    """
+
+    reports: Mapping[str, SourceReport]
+    wall_s: float
+    degraded: tuple[str, ...] = ()
+
+    def items(self, ticker: str) -> tuple[Item, ...]:
+        """Return every source's items about one ticker, newest first."""
+        found = [
+            item
+            for report in self.reports.values()
+            if ticker in report.feeds
+            for item in report.feeds[ticker].items
+        ]
+        return tuple(
+            sorted(found, key=lambda item: (item.published_at, item.source, item.text), reverse=True)
+        )
+
+    def sentiment(self, ticker: str) -> float | None:
+        """Return the mean over sources of their mean sentiment, in [-1, 1]; None if no source has one.
+
+        Sources weigh the same, so that thirty messages do not drown one options chain.
+        """
+        scores = [
+            score
+            for report in self.reports.values()
+            if ticker in report.feeds and (score := report.feeds[ticker].sentiment) is not None
+        ]
+        return sum(scores) / len(scores) if scores else None
+
+
+async def collect(
+    sources: Sequence[Source],
+    tickers: Sequence[str],
+    *,
+    as_of: datetime | None = None,
+    timeout_s: float | None = None,
+) -> Collection:
+    """Return what `sources` say about `tickers`; all are asked at once and failures are in the result.
+
+    Parameters
+    ----------
+    sources
+        Whom to ask.
+    tickers
+        Symbols in any case.
+    as_of
+        Only items available at this moment; None keeps all.
+    timeout_s
+        Time for all of it, in seconds; what has not come by then is missing and named.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(source.fetch(tickers, as_of=as_of, timeout_s=timeout_s)) for source in sources
+        ]
+    reports = {task.result().source: task.result() for task in tasks}
+    return Collection(
+        reports=reports,
+        wall_s=loop.time() - started,
+        degraded=tuple(line for report in reports.values() for line in report.degraded),
+    )
+
+
+@asynccontextmanager
+async def open_sources(
+    settings: FeedSettings,
+    *,
+    policy: Callable[[HostPolicy], HostPolicy] | None = None,
+    transport: "Callable[[str], httpx2.AsyncBaseTransport] | None" = None,
+) -> AsyncIterator[tuple[list[Source], list[str]]]:
+    """Yield the sources that `settings` name, ready to ask, and a line for each that cannot be asked.
+
+    Parameters
+    ----------
+    settings
+        Which sources, where, and the SEC's contact.
+    policy
+        Changes each source's policy, for example its deadline.
+    transport
+        Makes what replaces real sockets, by source name.
+
+    Raises
+    ------
+    MissingExtraError
+        If the network stack is not installed.
+    """
+    sources: list[Source] = []
+    notes: list[str] = []
+    scorer = SentimentScorer()
+    try:
+        for name in settings.sources:
+            try:
+                agent = edgar.contact_agent(settings.sec_user_agent) if name == "sec" else _AGENT
+                fetcher = _fetcher(
+                    policy(POLICIES[name]) if policy else POLICIES[name],
+                    agent=agent,
+                    transport=transport(name) if transport else None,
+                    trust_env=settings.trust_env,
+                )
+                sources.append(_source(name, settings, fetcher, scorer))
+            except SettingError as error:
+                notes.append(f"{name}: not asked, {error}")
+        yield sources, notes
+    finally:
+        for source in sources:
+            await source.aclose()
+
+
+async def collect_from(
+    settings: FeedSettings, tickers: Sequence[str], *, as_of: datetime | None = None
+) -> Collection:
+    """Return one collection over sources opened and closed for it."""
+    async with open_sources(settings) as (sources, notes):
+        found = await collect(sources, tickers, as_of=as_of, timeout_s=settings.timeout_s)
+    return replace(found, degraded=(*notes, *found.degraded))
+
+
+def _source(name: str, settings: FeedSettings, fetcher: "Fetcher", scorer: SentimentScorer) -> Source:
+    match name:
+        case "sec":
+            return edgar.EdgarSource(fetcher, base_url=settings.sec_url, data_url=settings.sec_data_url)
+        case "news":
+            return news.NewsSource(fetcher, base_url=settings.news_url, scorer=scorer)
+        case "stocktwits":
+            return stocktwits.StockTwitsSource(fetcher, base_url=settings.stocktwits_url, scorer=scorer)
+        case _:
+            return cboe.CboeSource(fetcher, base_url=settings.cboe_url)
+
+
+def _fetcher(
+    policy: HostPolicy, *, agent: str, transport: "httpx2.AsyncBaseTransport | None", trust_env: bool
+) -> "Fetcher":
+    try:
+        from pytest_tradeperf.pipeline.net.fetcher import Fetcher
+    except ImportError as error:
+        raise MissingExtraError(
+            f"live data needs the network stack ({error.name} is missing); install pytest-tradeperf[pipeline]"
+        ) from error
+    return Fetcher(policy, headers={"User-Agent": agent}, transport=transport, trust_env=trust_env)
