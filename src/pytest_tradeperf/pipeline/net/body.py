@@ -115,6 +115,8 @@ def clean_text(text: object, *, limit: int = 500) -> str:
     """
     if not isinstance(text, str):
         return ""
+    if text.isascii() and text.isprintable() and not any(mark in text for mark in "<&"):
+        return " ".join(text[: 10 * limit].split())[:limit].rstrip()
     # Ten times the limit is ample before tags and entities shrink it, and bounds the work on a huge text.
     plain = _TAG.sub(" ", html.unescape(text[: 10 * limit]))
     visible = "".join(

@@ -126,7 +126,10 @@ def redacted(url: str) -> str:
     >>> redacted("https://me:pw@host.example/path?s=AAPL&apikey=12345")
     'https://host.example/path?s=AAPL&apikey=...'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(an unreadable address)"
     host = parts.netloc.rpartition("@")[2]
     pairs = [
         (name, "..." if _SECRET.search(name) else value)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # Rules this short are kept by even spacing (a burst of a second's worth looks like an attack); longer ones,
 # such as 200 an hour, by counting, so that the first requests of an hour do not wait 18 s each.
 _LONGEST_SPACED_S = 10.0
+_HAIR = 1e-6
 
 
 class Pacer:
@@ -38,7 +39,8 @@ class Pacer:
             if rule.period_s > _LONGEST_SPACED_S
         ]
         self._transit_s = transit_s
-        self._limiters: list[AsyncLimiter] | None = None
+        self._limiters: list[tuple[AsyncLimiter, float]] | None = None
+        self._next: list[float] = []
         self._paused_until = 0.0
         self._turn = asyncio.Lock()
 
@@ -48,19 +50,27 @@ class Pacer:
 
     async def acquire(self) -> None:
         """Return when one request may be written; requests pass in the order they came."""
+        loop = asyncio.get_running_loop()
         async with self._turn:
-            for limiter in self._spacing():
+            for place, (limiter, spacing) in enumerate(self._spacing()):
+                # aiolimiter's own wait ends at the very moment of capacity; rounding can put that moment at
+                # "now", and a clock that moves only through timers (a virtual one) would never leave it. A
+                # hair later there is capacity for certain, and its wait is never entered.
+                wait = self._next[place] - loop.time()
+                if wait > 0:
+                    await asyncio.sleep(wait + spacing * _HAIR)
                 await limiter.acquire()
+                self._next[place] = loop.time() + spacing
             await self._count()
             await self._sit_out_the_pause()
 
-    def _spacing(self) -> list["AsyncLimiter"]:
+    def _spacing(self) -> list[tuple["AsyncLimiter", float]]:
         if self._limiters is None:
             from aiolimiter import AsyncLimiter
 
-            self._limiters = [
-                AsyncLimiter(1, (rule.period_s + self._transit_s) / rule.limit) for rule in self._spaced
-            ]
+            spacings = [(rule.period_s + self._transit_s) / rule.limit for rule in self._spaced]
+            self._limiters = [(AsyncLimiter(1, spacing), spacing) for spacing in spacings]
+            self._next = [0.0] * len(spacings)
         return self._limiters
 
     async def _count(self) -> None:
