@@ -416,7 +416,7 @@ async def test_a_secret_in_the_address_is_in_no_message_and_no_log(caplog: pytes
 @pytest.mark.parametrize(
     ("breaks", "shown"),
     [
-        (lambda _: {}["x"], "KeyError"),
+        (lambda body: {0: body}[1], "KeyError"),
         (lambda _: int("x"), "ValueError"),
         (lambda body: body[10**9], "IndexError"),
     ],
