@@ -2,6 +2,11 @@ from pathlib import Path
 
 import pytest
 
+# Loaded once here, or every inner session would import them anew.
+import pytest_tradeperf.plugin.confirm
+import pytest_tradeperf.plugin.gatekeeper
+import pytest_tradeperf.plugin.xdist  # noqa: F401
+
 INI = """
 [pytest]
 asyncio_default_fixture_loop_scope = function

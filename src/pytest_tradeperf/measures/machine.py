@@ -74,14 +74,19 @@ def _cpu_model(root: Path) -> str:
     )
 
 
-def loaded_dependencies(modules: Iterable[str], tooling: Iterable[str]) -> dict[str, str]:
+def loaded_dependencies(modules: Mapping[str, object], tooling: Iterable[str]) -> dict[str, str]:
     """Return the versions of the distributions behind ``modules`` that are not behind ``tooling``.
 
-    Both are names as in ``sys.modules``; ``tooling`` is what was loaded before the first test file.
+    ``modules`` is ``sys.modules``; ``tooling`` the names that were loaded before the first test file.
     """
+    before = {name.partition(".")[0] for name in tooling}
+    names = {name.partition(".")[0] for name in modules} - before - sys.stdlib_module_names
+    installed = {n for n in names if "-packages" in (getattr(modules.get(n), "__file__", None) or "")}
+    if not installed:
+        return {}  # reading the metadata of everything installed takes a third of a second
     homes = metadata.packages_distributions()
-    tools = {home for module in tooling for home in homes.get(module.partition(".")[0], ())}
-    used = {home for module in modules for home in homes.get(module.partition(".")[0], ())[:1]}
+    tools = {home for name in before for home in homes.get(name, ())}
+    used = {home for name in installed for home in homes.get(name, ())[:1]}
     return installed_versions(sorted(used - tools, key=str.lower))
 
 

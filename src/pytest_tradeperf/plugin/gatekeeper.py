@@ -113,7 +113,8 @@ class Gatekeeper:
             finished = True
         finally:
             try:
-                self._settle(session, finished=finished)
+                if not session.config.option.collectonly:
+                    self._settle(session, finished=finished)
             except TradeperfError as error:
                 self.failure = str(error)
         return result

@@ -60,7 +60,7 @@ def read_settings(config: pytest.Config) -> Settings:
     child = os.environ.get(CHILD_VARIABLE)
     flags = {name: _flag(config, name) for name in ("gate", "update", "prune", "strict")}
     is_worker = hasattr(config, "workerinput")
-    is_controller = not is_worker and config.pluginmanager.hasplugin("dsession")
+    is_controller = not is_worker and config.getoption("dist", "no") != "no"
     mode = Mode.GATE if flags["gate"] else Mode.UPDATE if flags["update"] or flags["prune"] else Mode.PLAIN
     if child:
         mode = Mode.CHILD
