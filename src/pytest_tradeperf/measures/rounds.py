@@ -18,10 +18,14 @@ from pytest_tradeperf.model import Sample
 
 
 class Cost(NamedTuple):
-    """What one round took, in nanoseconds for all its iterations together."""
+    """What one round took, in nanoseconds for all its iterations together.
+
+    ``untimed_ns`` is what their preparation took besides.
+    """
 
     wall_ns: int
     cpu_ns: int
+    untimed_ns: int = 0
 
 
 Schedule: TypeAlias = Generator[int, Cost, Sample]
@@ -65,17 +69,23 @@ def calibrated(plan: Plan) -> Schedule:
     while cost.wall_ns < plan.round_ns and iterations < _MAX_ITERATIONS:
         # The aim is a fifth above the target, so that a slightly lucky round need not be repeated.
         grown = iterations * 1.2 * plan.round_ns / max(cost.wall_ns, 1)
+        if cost.untimed_ns:  # a preparation that outweighs the call must not be repeated for minutes
+            room = plan.total_ns / plan.min_rounds - cost.wall_ns - cost.untimed_ns
+            if room <= 0:
+                wall, cpu = [cost.wall_ns], [cost.cpu_ns]
+                break
+            grown = min(grown, iterations * (1 + room / cost.untimed_ns))
         iterations = min(max(iterations + 1, round(min(grown, iterations * 100))), _MAX_ITERATIONS)
         cost = yield iterations
         wall, cpu = [], []  # rounds of calibration are warm-up too
-    spent = sum(wall)
+    spent = sum(wall) + cost.untimed_ns * len(wall)
     least = plan.rounds or plan.min_rounds
     most = plan.rounds or plan.max_rounds
-    while len(wall) < least or (len(wall) < most and spent + cost.wall_ns <= plan.total_ns):
+    while len(wall) < least or (len(wall) < most and spent + cost.wall_ns + cost.untimed_ns <= plan.total_ns):
         cost = yield iterations
         wall.append(cost.wall_ns)
         cpu.append(cost.cpu_ns)
-        spent += cost.wall_ns
+        spent += cost.wall_ns + cost.untimed_ns
     return Sample(iterations=iterations, wall_ns=tuple(wall), cpu_ns=tuple(cpu))
 
 
@@ -143,6 +153,7 @@ class Batch:
             cpu_end, wall_end = self._cpu(), self._wall()
             return Cost(wall_end - wall, cpu_end - cpu)
         total_wall = total_cpu = 0
+        began = self._wall() if self._prepare is not None else None
         for _ in range(iterations):
             args = self._arguments()
             wall, cpu = self._wall(), self._cpu()
@@ -158,7 +169,8 @@ class Batch:
             del result  # or its release would be timed with the next call
             total_wall += wall_end - wall
             total_cpu += cpu_end - cpu
-        return Cost(total_wall, total_cpu)
+        untimed = self._wall() - began - total_wall if began is not None else 0
+        return Cost(total_wall, total_cpu, untimed)
 
     async def run_async(self, iterations: int) -> Cost:
         """Await the coroutine function ``iterations`` times in the running loop; else as ``run``."""
@@ -172,6 +184,7 @@ class Batch:
             cpu_end, wall_end = self._cpu(), self._wall()
             return Cost(wall_end - wall, cpu_end - cpu)
         total_wall = total_cpu = 0
+        began = self._wall() if self._prepare is not None else None
         for _ in range(iterations):
             args = await self._arguments_async()
             wall, cpu = self._wall(), self._cpu()
@@ -181,7 +194,8 @@ class Batch:
             del result  # or its release would be timed with the next call
             total_wall += wall_end - wall
             total_cpu += cpu_end - cpu
-        return Cost(total_wall, total_cpu)
+        untimed = self._wall() - began - total_wall if began is not None else 0
+        return Cost(total_wall, total_cpu, untimed)
 
     def _arguments(self) -> tuple[Any, ...]:
         return self._with(self._prepare() if self._prepare is not None else None)

@@ -15,6 +15,7 @@ from pytest_tradeperf.model import Row, RunRecord, TestRecord, Verdict
 from pytest_tradeperf.pairing.trees import resolve_sources, source_tree_id
 from pytest_tradeperf.plugin import is_gated
 from pytest_tradeperf.plugin.collected import Collected
+from pytest_tradeperf.plugin.item import test_id
 from pytest_tradeperf.plugin.repeat import run_repeated
 from pytest_tradeperf.plugin.reports import failed, log, run_held, synthetic
 from pytest_tradeperf.plugin.session import MeasuringSession, record_of
@@ -52,11 +53,11 @@ class Gatekeeper:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Remember what was collected, to tell deleted tests from unselected ones."""
-        self.collected.add(item.nodeid for item in items)
+        self.collected.add(test_id(item) for item in items)
 
     def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
         """Remember which files were not run as a whole."""
-        self.collected.deselect(item.nodeid for item in items)
+        self.collected.deselect(test_id(item) for item in items)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Remember which files were looked into."""
@@ -173,8 +174,8 @@ class Gatekeeper:
 
             confirmed = confirm(self, pending)
         for reports_, judgement in judged:
-            test = reports_[0].nodeid
-            self._log(reports_, [*judgement.rows, *(row for row in confirmed if row.test == test)])
+            tests = {p.test for p in judgement.pending}
+            self._log(reports_, [*judgement.rows, *(row for row in confirmed if row.test in tests)])
         for nodeid in self.collected.lost():
             message = "an xdist worker crashed before the results of this test were handed over"
             self.rows.append(Row(test=nodeid, metric="all", verdict=Verdict.ERROR, note=message))

@@ -1,6 +1,8 @@
 """What is kept with one measured test while it runs."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +38,18 @@ class Unmeasured:
         return once()
 
 
+def test_id(item: pytest.Item) -> str:
+    """Return the name a test is stored under: its node id, which must name a file.
+
+    For files outside rootdir pytest leaves the path empty; it is filled in relative to rootdir.
+    """
+    path, separator, rest = item.nodeid.partition("::")
+    if path:
+        return item.nodeid
+    relative = os.path.relpath(item.path, item.config.rootpath)
+    return f"{Path(relative).as_posix()}{separator}{rest}"
+
+
 def prepare(item: pytest.Item, mode: Any) -> ItemState:
     """Read the markers of ``item`` and give it a fresh recorder."""
     problem, spec = None, BudgetSpec()
@@ -43,7 +57,7 @@ def prepare(item: pytest.Item, mode: Any) -> ItemState:
         spec = read_budget((mark.args, mark.kwargs) for mark in item.iter_markers("perf_budget"))
     except MarkerError as error:
         problem = str(error)
-    state = ItemState(spec=spec, recorder=Recorder(test=item.nodeid, mode=mode), problem=problem)
+    state = ItemState(spec=spec, recorder=Recorder(test=test_id(item), mode=mode), problem=problem)
     item.stash[STATE] = state
     return state
 
@@ -52,5 +66,5 @@ def perf_of(item: Any) -> Perf:
     """Return the object behind the fixture ``perf`` of ``item``."""
     state = item.stash.get(STATE, None)
     if state is None:
-        return Perf(Recorder(test=item.nodeid, mode=Unmeasured()))
+        return Perf(Recorder(test=test_id(item), mode=Unmeasured()))
     return Perf(state.recorder, _cache=state.spec.cache)

@@ -66,7 +66,8 @@ class MeasuringSession:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Give a measured test its recorder, fresh for every repetition."""
         if is_gated(item):
-            self._specs[item.nodeid] = prepare(item, self)
+            state = prepare(item, self)
+            self._specs[state.recorder.test] = state
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -92,13 +93,13 @@ class MeasuringSession:
         )
         stages = state.recorder.stages.totals()
         state.record = TestRecord(
-            test=item.nodeid,
+            test=state.recorder.test,
             measurements=measurements,
             stages=stages,
             threshold=state.spec.threshold,
             accept=state.spec.waiver,
         )
-        over = breaches(state.spec, measurements, item.nodeid)
+        over = breaches(state.spec, measurements, state.recorder.test)
         if over:
             lines = [f"over budget: {row.note}" for row in over]
             state.over = tuple(over)
@@ -125,7 +126,7 @@ class MeasuringSession:
         """Keep what passed tests measured and where budgets were exceeded."""
         record = record_of(report)
         if record is not None:
-            self.records[report.nodeid] = record
+            self.records[record.test] = record
         self.over_budget += [from_json(Row, row) for row in getattr(report, "tradeperf_over", ())]
 
 

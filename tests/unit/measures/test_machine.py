@@ -1,5 +1,6 @@
 import datetime as dt
 import os
+import json
 import re
 from pathlib import Path
 
@@ -73,9 +74,11 @@ def test_the_key_of_this_environment_is_a_plain_file_name() -> None:
 
 
 def test_dependencies_are_what_the_tests_loaded_and_the_tools_did_not() -> None:
-    found = machine.loaded_dependencies(
-        ["numpy", "numpy.linalg", "hypothesis", "json"], ["hypothesis", "json"]
-    )
+    import hypothesis
+    import numpy as np
+
+    modules = {"numpy": np, "numpy.linalg": np.linalg, "hypothesis": hypothesis, "json": json}
+    found = machine.loaded_dependencies(modules, ["hypothesis", "json"])
     assert list(found) == ["numpy"]
 
 

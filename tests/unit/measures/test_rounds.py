@@ -207,7 +207,7 @@ def test_setup_is_not_timed_and_runs_before_every_call() -> None:
         return sorted(values)
 
     batch = Batch(fn, (7,), {}, prepare, wall_clock=clock, cpu_clock=clock)
-    assert batch.run(3) == Cost(21, 21)
+    assert batch.run(3) == Cost(21, 21, untimed_ns=3000)
     assert len(prepared) == 3
     assert batch.result == [1, 2, 3]
 
@@ -276,7 +276,7 @@ def test_an_async_setup_is_awaited_untimed() -> None:
         return value
 
     batch = Batch(fn, (), {}, prepare, wall_clock=clock, cpu_clock=clock)
-    assert asyncio.run(batch.run_async(2)) == Cost(10, 10)
+    assert asyncio.run(batch.run_async(2)) == Cost(10, 10, untimed_ns=2000)
 
 
 def test_the_async_driver_follows_the_same_schedule() -> None:
@@ -306,4 +306,18 @@ def test_the_result_of_one_call_is_released_outside_the_time_of_the_next() -> No
 
     batch = Batch(Slow, (), {}, lambda: None, wall_clock=clock, cpu_clock=clock)
     batch.run(1)
-    assert batch.run(3) == Cost(0, 0)
+    assert batch.run(3) == Cost(0, 0, untimed_ns=300)
+
+
+def test_a_preparation_that_outweighs_the_call_is_not_repeated_for_minutes() -> None:
+    plan = Plan(round_ns=1_000_000, total_ns=100_000_000, min_rounds=4, max_rounds=20)
+    spent = 0
+
+    def run(iterations: int) -> Cost:
+        nonlocal spent
+        spent += 10_001_000 * iterations
+        return Cost(1_000 * iterations, 1_000 * iterations, untimed_ns=10_000_000 * iterations)
+
+    sample = drive(calibrated(plan), run)
+    assert len(sample.wall_ns) >= 4
+    assert spent < 300_000_000
