@@ -1,0 +1,214 @@
+"""What the store keeps: decisions (and the trades they open) and signals (set-ups with their feature vector).
+
+Both are frozen and cannot be built invalid, so a batch is rejected before it reaches a database.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_tradeperf.pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ACTIONS: Final = ("buy", "sell", "hold", "abstain")
+TRADES: Final = ("buy", "sell")
+LONGEST_TEXT: Final = {"key": 32, "symbol": 32, "timeframe": 16, "source": 64, "label": 64}
+REQUIRED: Final = ("conviction", "strength")
+LARGEST_VECTOR: Final = 4_096
+
+
+def new_key() -> str:
+    """Return 32 hex digits, the first 12 the time in ms: unique, and near its neighbours in an index."""
+    milliseconds = int(datetime.now(UTC).timestamp() * 1_000)
+    return f"{milliseconds:012x}{secrets.token_hex(10)}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One decision for one symbol, and the trade it opened if it did.
+
+    Attributes
+    ----------
+    symbol, timeframe
+        Instrument, and the bars it was decided on (``"1d"``).
+    as_of
+        Time of the last data the decision saw, with a time zone.
+    action
+        ``buy`` or ``sell`` (a trade is open until `closed_at`), ``hold``, or ``abstain`` (no opinion could be
+        formed).
+    conviction
+        Signed, in -1..1; below 0 expects a fall.
+    probability
+        Of the expected direction, in 0..1, or None.
+    quantity, entry_price, stop_price, target_price
+        Of the trade, or None. Prices are above 0.
+    closed_at, exit_price, outcome
+        Set when the trade is closed; `outcome` is its return as a fraction.
+    label
+        What it turned out to be (``"win"``), or None.
+    source
+        Who decided (``"debate"``, ``"vote"``).
+    degraded
+        Fallbacks that served instead of the real thing.
+    details
+        Anything else that JSON can hold.
+    key
+        Unique; adding the same key again changes nothing.
+    created_at
+        When the decision was made, with a time zone.
+
+    Raises
+    ------
+    DataError
+        A value is out of range; the message names field and value.
+    """
+
+    symbol: str
+    as_of: datetime
+    action: str
+    conviction: float = 0.0
+    timeframe: str = "1d"
+    probability: float | None = None
+    quantity: float | None = None
+    entry_price: float | None = None
+    stop_price: float | None = None
+    target_price: float | None = None
+    closed_at: datetime | None = None
+    exit_price: float | None = None
+    outcome: float | None = None
+    label: str | None = None
+    source: str = ""
+    degraded: Sequence[str] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    key: str = field(default_factory=new_key)
+    created_at: datetime = field(default_factory=_now)
+
+    def __post_init__(self) -> None:
+        _check_common(self)
+        if self.action not in ACTIONS:
+            raise DataError(
+                f"action of {self.symbol} is {self.action!r}: expected one of {', '.join(ACTIONS)}"
+            )
+        _settle_number(self, "conviction", -1.0, 1.0)
+        _settle_number(self, "probability", 0.0, 1.0)
+        _settle_number(self, "quantity", 0.0, math.inf)
+        for name in ("entry_price", "stop_price", "target_price", "exit_price"):
+            _settle_number(self, name, 0.0, math.inf)
+            if getattr(self, name) == 0:
+                raise DataError(f"{name} of {self.symbol} is 0: expected a price above 0, or None")
+        if self.closed_at is not None:
+            object.__setattr__(self, "closed_at", checked_time("closed_at", self.closed_at))
+        if isinstance(self.degraded, str) or not all(isinstance(item, str) for item in self.degraded):
+            raise DataError(f"degraded of {self.symbol} is {self.degraded!r}: expected a list of texts")
+        object.__setattr__(self, "degraded", tuple(self.degraded))
+
+    @property
+    def is_open(self) -> bool:
+        """True while the trade it opened has not been closed."""
+        return self.action in TRADES and self.closed_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One set-up: what the features looked like at a time, and what came of it once that is known.
+
+    Attributes
+    ----------
+    symbol, timeframe, as_of, source, label, details, key, created_at
+        As in :class:`Decision`; `source` names the strategy or model that saw it.
+    strength
+        Signed strength of the signal, finite.
+    vector
+        Features, at most 4,096 finite numbers that float32 can hold; stored as float32 (or int8, see the
+        store).
+    outcome
+        Return that followed, as a fraction, or None while unknown.
+    """
+
+    symbol: str
+    as_of: datetime
+    strength: float = 0.0
+    vector: Sequence[float] = ()
+    timeframe: str = "1d"
+    outcome: float | None = None
+    label: str | None = None
+    source: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    key: str = field(default_factory=new_key)
+    created_at: datetime = field(default_factory=_now)
+
+    def __post_init__(self) -> None:
+        _check_common(self)
+        _settle_number(self, "strength", -math.inf, math.inf)
+        object.__setattr__(self, "vector", _checked_vector(self.symbol, self.vector))
+
+
+def checked_time(name: str, value: datetime) -> datetime:
+    """Return the time in UTC, or say that it has no time zone."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        example = "datetime(2024, 1, 2, tzinfo=UTC)"
+        message = f"{name} is {value!r}: expected a datetime with a time zone, like {example}"
+        raise DataError(message)
+    return value.astimezone(UTC)
+
+
+def _check_common(record: Decision | Signal) -> None:
+    for name, longest in LONGEST_TEXT.items():
+        text = getattr(record, name)
+        if text is None and name == "label":
+            continue
+        least = 0 if name == "source" else 1
+        if not isinstance(text, str) or not least <= len(text) <= longest or not text.isprintable():
+            message = f"{name} is {text!r}: expected {least} to {longest} printable characters"
+            raise DataError(message)
+    for name in ("as_of", "created_at"):
+        object.__setattr__(record, name, checked_time(name, getattr(record, name)))
+    _settle_number(record, "outcome", -math.inf, math.inf)
+
+
+def _settle_number(record: Decision | Signal, name: str, low: float, high: float) -> None:
+    """Turn a field into a float of Python's own (a database stores numpy's as bytes), or refuse it."""
+    value = getattr(record, name)
+    if value is None and name not in REQUIRED:
+        return
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not (math.isfinite(number) and low <= number <= high):
+        bounds = "a finite number"
+        if math.isfinite(low):
+            bounds = (
+                f"a number from {low:g} to {high:g}"
+                if math.isfinite(high)
+                else f"a finite number from {low:g}"
+            )
+        raise DataError(f"{name} of {record.symbol} is {value!r}: expected {bounds}")
+    object.__setattr__(record, name, number)
+
+
+def _checked_vector(symbol: str, values: Sequence[float]) -> tuple[float, ...]:
+    try:
+        numbers = tuple(map(float, values))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"vector of {symbol} cannot be read as numbers: {error}; give one number a feature"
+        ) from error
+    if len(numbers) > LARGEST_VECTOR:
+        raise DataError(f"vector of {symbol} has {len(numbers)} features: expected at most {LARGEST_VECTOR}")
+    for place, number in enumerate(numbers):
+        if not abs(number) <= 3.4e38:  # noqa: PLR2004 - largest float32; NaN fails the comparison too
+            raise DataError(
+                f"vector of {symbol} has {number!r} at feature {place}: expected a finite float32"
+            )
+    return numbers
