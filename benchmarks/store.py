@@ -70,25 +70,29 @@ def nearest_table(sizes: list[int], n_features: int, k: int) -> Table:
     for name in ("N", "JSON a row", "exact", "times", "exact, 1 of 10", "int8", "recall", "faiss", "recall"):
         table.add_column(name, justify="right")
     for n_rows in sizes:
-        vectors = made(n_rows, n_features)
-        symbols = [f"S{row % 10}" for row in range(n_rows)]
-        past = Setups.build(vectors, symbols=symbols)
-        query = vectors[0] + np.float32(0.1)
-        texts = [json.dumps({"vector": row.tolist()}) for row in vectors[:LARGEST_LOOP]]
-        loop = best_of(lambda: json_loop(texts, query.tolist(), k)) * n_rows / len(texts)
-        same = Setups.build(vectors[:LARGEST_LOOP]).nearest(query, k).rows.tolist()
-        assert same == json_loop(texts, query.tolist(), k)
-        exact = best_of(lambda: past.nearest(query, k))
-        few = best_of(lambda: past.nearest(query, k, symbol="S3"))
-        small = QuantisedSetups.build(past)
-        cells = [f"{n_rows:,}", f"{loop * 1e3:,.2f}" + ("*" if n_rows > LARGEST_LOOP else "")]
-        cells += [f"{exact * 1e3:.3f}", f"{loop / exact:,.0f}", f"{few * 1e3:.3f}"]
-        cells += [f"{best_of(lambda: small.nearest(query, k)) * 1e3:.3f}"]
-        n_queries = 100 if n_rows <= 100_000 else 20
-        cells += [f"{measured_recall(past, small, k=k, n_queries=n_queries):.4f}"]
-        cells += graph_cells(past, query, k, n_queries) if n_rows <= 100_000 else ["-", "-"]
-        table.add_row(*cells)
+        table.add_row(*nearest_cells(n_rows, n_features, k))
     return table
+
+
+def nearest_cells(n_rows: int, n_features: int, k: int) -> list[str]:
+    vectors = made(n_rows, n_features)
+    symbols = [f"S{row % 10}" for row in range(n_rows)]
+    past = Setups.build(vectors, symbols=symbols)
+    query = vectors[0] + np.float32(0.1)
+    texts = [json.dumps({"vector": row.tolist()}) for row in vectors[:LARGEST_LOOP]]
+    loop = best_of(lambda: json_loop(texts, query.tolist(), k)) * n_rows / len(texts)
+    same = Setups.build(vectors[:LARGEST_LOOP]).nearest(query, k).rows.tolist()
+    assert same == json_loop(texts, query.tolist(), k)
+    exact = best_of(lambda: past.nearest(query, k))
+    few = best_of(lambda: past.nearest(query, k, symbol="S3"))
+    small = QuantisedSetups.build(past)
+    cells = [f"{n_rows:,}", f"{loop * 1e3:,.2f}" + ("*" if n_rows > LARGEST_LOOP else "")]
+    cells += [f"{exact * 1e3:.3f}", f"{loop / exact:,.0f}", f"{few * 1e3:.3f}"]
+    cells += [f"{best_of(lambda: small.nearest(query, k)) * 1e3:.3f}"]
+    n_queries = 100 if n_rows <= 100_000 else 20
+    cells += [f"{measured_recall(past, small, k=k, n_queries=n_queries):.4f}"]
+    cells += graph_cells(past, query, k, n_queries) if n_rows <= 100_000 else ["-", "-"]
+    return cells
 
 
 def graph_cells(past: Setups, query: NDArray[np.float32], k: int, n_queries: int) -> list[str]:
@@ -122,8 +126,14 @@ def insert_table(n_features: int, database: str | None) -> Table:
             started = time.perf_counter()
             for record in few:
                 store.add([record])
-            table.add_row("store, one add a row", f"{len(few)}", f"{(time.perf_counter() - started) / len(few) * 1e6:,.0f}")
-        table.add_row("sqlite3, commit a row", f"{len(few)}", f"{commit_a_row(Path(folder) / 'raw.db', few):,.0f}")
+            table.add_row(
+                "store, one add a row",
+                f"{len(few)}",
+                f"{(time.perf_counter() - started) / len(few) * 1e6:,.0f}",
+            )
+        table.add_row(
+            "sqlite3, commit a row", f"{len(few)}", f"{commit_a_row(Path(folder) / 'raw.db', few):,.0f}"
+        )
         urls = {"store, one add (SQLite)": f"sqlite:///{folder}/many.db"}
         if database is not None:
             urls["store, one add (PostgreSQL)"] = database
@@ -137,7 +147,9 @@ def insert_table(n_features: int, database: str | None) -> Table:
                 started = time.perf_counter()
                 store.setups()
                 spent = time.perf_counter() - started
-                table.add_row(f"{name}, read as arrays", f"{len(batch):,}", f"{spent / len(batch) * 1e6:,.1f}")
+                table.add_row(
+                    f"{name}, read as arrays", f"{len(batch):,}", f"{spent / len(batch) * 1e6:,.1f}"
+                )
     return table
 
 
@@ -155,7 +167,9 @@ def commit_a_row(file: Path, records: list[Signal]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 1_000_000])
     parser.add_argument("--features", type=int, default=64)
     parser.add_argument("--k", type=int, default=50)

@@ -23,6 +23,8 @@ SIGNAL_FIELDS: Final = tuple(part.name for part in fields(Signal))
 TIMES: Final = frozenset({"as_of", "created_at", "closed_at"})
 # int8 from -127 to 127: symmetric, so that the sign of a feature never costs precision.
 INT8_STEPS: Final = 127.0
+# Made once: making an encoder costs more than most records take to encode.
+ENCODER: Final = json.JSONEncoder(allow_nan=False)
 
 
 def quantised(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -121,7 +123,7 @@ def from_line(line: str) -> Decision | Signal:
 def details_text(value: object) -> str:
     """Return JSON for a JSON column; NaN and infinity are refused because PostgreSQL refuses them."""
     try:
-        return json.dumps(value, allow_nan=False)
+        return ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         message = (
             f"details cannot be stored as JSON: {error}; use text, finite numbers, lists and string keys"

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
+from sqlite3 import OperationalError
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -94,7 +95,7 @@ def open_engine(
 
 
 def file_identity(file: str | None) -> tuple[int, int] | None:
-    """Return device and inode, so that a file deleted and made again is told from the first; None for no file."""
+    """Return device and inode, to tell a file deleted and made again from the first; None for no file."""
     if file is None:
         return None
     status = os.stat(file)  # noqa: PTH116 - the path is text, and its error names it
@@ -146,7 +147,12 @@ def _prepare_sqlite(engine: Engine, settings: StoreSettings) -> None:
             None  # we begin ourselves: the driver would begin too late to hold the lock
         )
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except OperationalError as error:
+            # The switch does not wait for others that make it at the same time; the mode is the file's.
+            if "locked" not in str(error):
+                raise
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
         deadline = record.info["deadline"] = [float("inf")]

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from pytest_tradeperf.pipeline.errors import DataError, StoreError
-from pytest_tradeperf.pipeline.store.connection import SlowQuery, file_identity, is_in_memory, open_engine, parse_url
+from pytest_tradeperf.pipeline.store.connection import (
+    SlowQuery,
+    file_identity,
+    is_in_memory,
+    open_engine,
+    parse_url,
+)
 from pytest_tradeperf.pipeline.store.errors import StoreUnavailableError
 from pytest_tradeperf.pipeline.store.schema import create_schema, has_schema
 

@@ -139,7 +139,9 @@ def has_schema(connection: Connection, name: str) -> bool:
         return False
     found = connection.scalar(sa.select(sa.func.max(SCHEMA_VERSION.c.version)))
     if found is not None and found > VERSION:
-        message = f"store {name} has schema version {found}, this package knows {VERSION}: upgrade pytest-tradeperf"
+        message = (
+            f"store {name} has schema version {found}, this package knows {VERSION}: upgrade pytest-tradeperf"
+        )
         raise StoreError(message)
     return found is not None
 

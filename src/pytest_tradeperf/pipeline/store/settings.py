@@ -72,7 +72,9 @@ class StoreSettings:
         ):
             value = getattr(self, name)
             if not (_is_number(value) and SHORTEST_TIMEOUT_S <= value <= LONGEST_TIMEOUT_S):
-                message = f"{name} is {value!r}: expected {SHORTEST_TIMEOUT_S} to {LONGEST_TIMEOUT_S:.0f} seconds"
+                message = (
+                    f"{name} is {value!r}: expected {SHORTEST_TIMEOUT_S} to {LONGEST_TIMEOUT_S:.0f} seconds"
+                )
                 raise SettingError(message)
         if not (_is_number(self.slow_query_s) and self.slow_query_s >= 0):
             message = (

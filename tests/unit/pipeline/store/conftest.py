@@ -48,7 +48,9 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A real server on loopback, in a folder and on a port of its own, gone after the session."""
-    pytest.importorskip("psycopg", reason="the driver is not installed: pip install 'pytest-tradeperf[postgres]'")
+    pytest.importorskip(
+        "psycopg", reason="the driver is not installed: pip install 'pytest-tradeperf[postgres]'"
+    )
     programs = installed_programs()
     user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
     folder = Path(tempfile.mkdtemp(prefix="tradeperf-pg-"))
@@ -60,7 +62,16 @@ def postgres_server() -> Iterator[str]:
         if user is not None:
             shutil.chown(secret, user)
         data, port = folder / "data", free_port()
-        make = [programs / "initdb", "-D", data, "-U", "trader", "-A", "scram-sha-256", f"--pwfile={secret}"]
+        make: list[Path | str] = [
+            programs / "initdb",
+            "-D",
+            data,
+            "-U",
+            "trader",
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={secret}",
+        ]
         subprocess.run(
             [*make, "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C"],
             check=True,
@@ -68,16 +79,24 @@ def postgres_server() -> Iterator[str]:
             user=user,
             cwd=folder,
         )
-        options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c max_connections=30 -c shared_buffers=16MB"
-        control = [programs / "pg_ctl", "-D", data, "-w", "-t", "60"]
+        options = (
+            f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c max_connections=30 -c shared_buffers=16MB"
+        )
+        control: list[Path | str] = [programs / "pg_ctl", "-D", data, "-w", "-t", "60"]
         subprocess.run(
-            [*control, "-l", folder / "log", "-o", options, "start"], check=True, user=user, cwd=folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [*control, "-l", folder / "log", "-o", options, "start"],
+            check=True,
+            user=user,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             yield f"postgresql://trader:{PASSWORD}@127.0.0.1:{port}/postgres"
         finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], check=True, user=user, cwd=folder, capture_output=True)
+            subprocess.run(
+                [*control, "-m", "immediate", "stop"], check=True, user=user, cwd=folder, capture_output=True
+            )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

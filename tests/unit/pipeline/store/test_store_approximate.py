@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pytest_tradeperf.pipeline.errors import DataError, MissingExtraError, SettingError
 from pytest_tradeperf.pipeline.store.approximate import (
@@ -15,6 +15,9 @@ from pytest_tradeperf.pipeline.store.approximate import (
 )
 from pytest_tradeperf.pipeline.store.codec import quantised
 from pytest_tradeperf.pipeline.store.nearest import Setups
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def clustered(n: int = 3_000, seed: int = 5) -> NDArray[np.float64]:
@@ -50,7 +53,9 @@ def test_recall_counts_what_is_missing() -> None:
 
         def nearest(self, query, k, **filters):  # type: ignore[no-untyped-def]
             found = past.nearest(query, 2 * k)
-            return past.facts.neighbours(np.sort(found.rows[::2]), past.distances(query, np.sort(found.rows[::2])), k)
+            return past.facts.neighbours(
+                np.sort(found.rows[::2]), past.distances(query, np.sort(found.rows[::2])), k
+            )
 
     assert measured_recall(past, Half(), k=10, n_queries=40) == pytest.approx(0.5, abs=0.1)
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 
 from pytest_tradeperf.pipeline.errors import DataError, SettingError
 from pytest_tradeperf.pipeline.store.nearest import FEW_ROWS, Setups
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def by_loop(vectors: NDArray[Any], query: NDArray[Any], k: int, metric: str, rows: list[int]) -> list[int]:
@@ -121,7 +123,8 @@ def test_one_entry_a_row(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "words"), [([1.0, 2.0], "expected \\(1,\\)"), ([float("nan")], "NaN"), (1.0, "shape"), ([1e30], "above")]
+    ("query", "words"),
+    [([1.0, 2.0], "expected \\(1,\\)"), ([float("nan")], "NaN"), (1.0, "shape"), ([1e30], "above")],
 )
 def test_a_query_that_cannot_be_used_is_named(query: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):

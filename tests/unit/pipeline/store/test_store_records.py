@@ -14,7 +14,8 @@ MONDAY = datetime(2024, 1, 8, tzinfo=UTC)
 
 
 def decision(**changes: Any) -> Decision:
-    return Decision(**({"symbol": "GOOG", "as_of": MONDAY, "action": "buy"} | changes))
+    values: dict[str, Any] = {"symbol": "GOOG", "as_of": MONDAY, "action": "buy"}
+    return Decision(**(values | changes))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,9 @@ def test_numbers_of_numpy_become_plain_floats() -> None:
 
 def test_times_are_kept_in_utc() -> None:
     eastern = timezone(timedelta(hours=-5))
-    assert decision(as_of=datetime(2024, 1, 8, 16, tzinfo=eastern)).as_of == datetime(2024, 1, 8, 21, tzinfo=UTC)
+    assert decision(as_of=datetime(2024, 1, 8, 16, tzinfo=eastern)).as_of == datetime(
+        2024, 1, 8, 21, tzinfo=UTC
+    )
     assert decision(as_of=datetime(2024, 1, 8, 16, tzinfo=eastern)).as_of.tzinfo is UTC
 
 

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +14,18 @@ import pytest
 import sqlalchemy as sa
 
 from pytest_tradeperf.pipeline.errors import DataError, SettingError, StoreError
-from pytest_tradeperf.pipeline.store import Decision, Signal, SignalStore, StoreSettings, StoreUnavailableError
+from pytest_tradeperf.pipeline.store import (
+    Decision,
+    Signal,
+    SignalStore,
+    StoreSettings,
+    StoreUnavailableError,
+)
 from pytest_tradeperf.pipeline.store.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pytest_tradeperf.pipeline.store.connection import SlowQuery
 
@@ -28,11 +34,13 @@ DAY = timedelta(days=1)
 
 
 def decision(day: int = 0, **changes: Any) -> Decision:
-    return Decision(**({"symbol": "GOOG", "as_of": MONDAY + day * DAY, "action": "buy"} | changes))
+    values: dict[str, Any] = {"symbol": "GOOG", "as_of": MONDAY + day * DAY, "action": "buy"}
+    return Decision(**(values | changes))
 
 
 def signal(day: int = 0, **changes: Any) -> Signal:
-    return Signal(**({"symbol": "GOOG", "as_of": MONDAY + day * DAY, "vector": [float(day), 1.0]} | changes))
+    values: dict[str, Any] = {"symbol": "GOOG", "as_of": MONDAY + day * DAY, "vector": [float(day), 1.0]}
+    return Signal(**(values | changes))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -86,9 +94,9 @@ def test_a_refused_value_stores_nothing_of_the_batch(store: SignalStore) -> None
 def test_filters_and_order(store: SignalStore) -> None:
     store.add([decision(0), decision(2, label="win"), decision(1, symbol="IBM"), decision(3, timeframe="1h")])
     assert [item.as_of for item in store.decisions()] == [MONDAY + day * DAY for day in (3, 2, 1, 0)]
-    assert [item.as_of for item in store.decisions(symbol="GOOG", since=MONDAY + DAY, until=MONDAY + 2 * DAY)] == [
-        MONDAY + 2 * DAY
-    ]
+    assert [
+        item.as_of for item in store.decisions(symbol="GOOG", since=MONDAY + DAY, until=MONDAY + 2 * DAY)
+    ] == [MONDAY + 2 * DAY]
     assert len(store.decisions(label="win")) == 1
     assert len(store.decisions(timeframe="1h")) == 1
     assert len(store.decisions(limit=2)) == 2
@@ -109,7 +117,9 @@ def test_open_trades_are_bought_or_sold_and_not_closed(store: SignalStore) -> No
 
 
 @pytest.mark.parametrize(("action", "outcome"), [("buy", 0.1), ("sell", -0.1)])
-def test_closing_a_trade_signs_its_return_by_direction(store: SignalStore, action: str, outcome: float) -> None:
+def test_closing_a_trade_signs_its_return_by_direction(
+    store: SignalStore, action: str, outcome: float
+) -> None:
     trade = decision(action=action, entry_price=100.0)
     store.add([trade])
     closed = store.close_trade(trade.key, closed_at=MONDAY + DAY, exit_price=110.0, label="done")
@@ -138,7 +148,9 @@ def test_labelling_sets_outcomes_by_key(store: SignalStore) -> None:
 
 def test_retention_keeps_open_trades_and_the_young(store: SignalStore) -> None:
     old = MONDAY - 400 * DAY
-    store.add([decision(created_at=old), decision(created_at=old, action="hold"), decision(created_at=MONDAY)])
+    store.add(
+        [decision(created_at=old), decision(created_at=old, action="hold"), decision(created_at=MONDAY)]
+    )
     store.add([signal(created_at=old), signal(created_at=MONDAY)])
     pruned = store.prune(365 * DAY, now=MONDAY)
     assert (pruned.decisions, pruned.signals) == (1, 1)
@@ -213,12 +225,17 @@ def test_a_newer_schema_is_refused(store: SignalStore, url: str) -> None:
     store.add([decision()])
     with store.engine.begin() as connection:
         connection.execute(sa.insert(SCHEMA_VERSION).values(version=99, applied_at=MONDAY))
-    with SignalStore(url) as other, pytest.raises(StoreError, match="schema version 99.*upgrade pytest-tradeperf"):
+    with (
+        SignalStore(url) as other,
+        pytest.raises(StoreError, match=r"schema version 99.*upgrade pytest-tradeperf"),
+    ):
         other.decisions()
 
 
 def test_every_question_has_its_index(store: SignalStore) -> None:
-    store.add([decision(day, symbol=f"S{day % 7}", label="win" if day % 5 == 0 else None) for day in range(300)])
+    store.add(
+        [decision(day, symbol=f"S{day % 7}", label="win" if day % 5 == 0 else None) for day in range(300)]
+    )
     wanted = {
         "SELECT * FROM decisions WHERE symbol = 'S1' AND as_of > '2024-02-01'": "ix_decisions_symbol_as_of",
         "SELECT * FROM decisions WHERE created_at < '2020-01-01'": "ix_decisions_created_at",
@@ -245,7 +262,10 @@ def test_slow_queries_are_told_with_their_sql(url: str) -> None:
 
 
 def test_slow_queries_are_logged_and_quick_ones_not(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), SignalStore(url, settings=StoreSettings(slow_query_s=600)) as store:
+    with (
+        caplog.at_level(logging.WARNING),
+        SignalStore(url, settings=StoreSettings(slow_query_s=600)) as store,
+    ):
         store.add([decision()])
     assert caplog.records == []
     with caplog.at_level(logging.WARNING), SignalStore(url, settings=StoreSettings(slow_query_s=0)) as store:
@@ -289,7 +309,9 @@ def test_only_records_can_be_added(store: SignalStore) -> None:
         store.add([{"symbol": "X"}])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("bad", ["", "no url", "mysql://u:hunter2@h/d", "postgresql://u:hunter2@h:port/d", None])
+@pytest.mark.parametrize(
+    "bad", ["", "no url", "mysql://u:hunter2@h/d", "postgresql://u:hunter2@h:port/d", None]
+)
 def test_a_url_that_cannot_be_used_is_named_without_its_password(bad: Any) -> None:
     with pytest.raises(SettingError, match="expected sqlite:///FILE or postgresql") as caught:
         SignalStore(bad)
@@ -324,5 +346,7 @@ def test_the_database_is_plain_sql_for_others(tmp_path: Path) -> None:
     with SignalStore(f"sqlite:///{tmp_path}/signals.db") as store:
         store.add([decision()])
     with sqlite3.connect(tmp_path / "signals.db") as plain:
-        assert plain.execute("SELECT symbol, as_of FROM decisions").fetchall() == [("GOOG", "2024-01-08 00:00:00.000000")]
+        assert plain.execute("SELECT symbol, as_of FROM decisions").fetchall() == [
+            ("GOOG", "2024-01-08 00:00:00.000000")
+        ]
     plain.close()
