@@ -18,6 +18,7 @@ _FLAGS = {
     "gate": "fail the session when a stored threshold regresses",
     "update": "accept what is measured now as the stored thresholds",
     "prune": "drop stored lines of tests that were deleted or renamed",
+    "selftest": "measure the working tree against itself: noise, false alarms, smallest detectable change",
     "strict": "undecided, new, missing and mismatch fail too",
     "off": "measure nothing, judge nothing: fixtures run their callables once",
 }
@@ -26,6 +27,8 @@ _INI = {
     "alpha": ("false-alarm budget of a whole session", "1%"),
     "baselines": ("folder of the stored thresholds, under the rootdir", "perf-baselines"),
     "time": ("time for confirming suspects", "5 min"),
+    "against": ("--perf-against: the revision", ""),
+    "prepare": ("command that makes generated files in the folder of the accepted code", ""),
 }
 
 
@@ -35,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, text in _FLAGS.items():
         group.addoption(f"--perf-{name}", action="store_true", default=None, help=text)
         parser.addini(f"perf_{name}", f"--perf-{name}: {text}", type="bool", default=False)
+    group.addoption(
+        "--perf-against",
+        metavar="REV",
+        default=None,
+        help="measure every selected perf test in pairs against a revision",
+    )
     group.addoption("--perf-time", metavar="DURATION", default=None, help="time for confirming (5 min)")
     group.addoption(
         "--perf-report",
@@ -45,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("perf_report", "--perf-report, one a line", type="linelist", default=[])
     parser.addini("perf_source", "the code under the gate (default: src, else the rootdir)", type="args")
+    parser.addini(
+        "perf_overlay",
+        "globs of files below perf_source that are the present ones on both sides (tests always are)",
+        type="args",
+    )
     for name, (text, default) in _INI.items():
         parser.addini(f"perf_{name}", f"{text} (default {default})", default=default)
 
@@ -101,8 +115,11 @@ def _wants_session(config: pytest.Config) -> bool:
     return bool(
         os.environ.get("PYTEST_TRADEPERF_CHILD")
         or any(
-            config.getoption(f"perf_{n}") or config.getini(f"perf_{n}") for n in ("gate", "update", "prune")
+            config.getoption(f"perf_{n}") or config.getini(f"perf_{n}")
+            for n in ("gate", "update", "prune", "selftest")
         )
+        or config.getoption("perf_against") is not None
+        or config.getini("perf_against")
         or config.getoption("perf_report")
         or config.getini("perf_report")
     )

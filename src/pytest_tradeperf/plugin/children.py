@@ -28,7 +28,7 @@ def measure_again(config: pytest.Config, tests: list[str], timeout_s: float) -> 
     """
     with tempfile.TemporaryDirectory(prefix="tradeperf-") as folder:
         path = Path(folder) / "record.json"
-        command = [sys.executable, "-m", "pytest", *_arguments(config), *_targets(config, tests)]
+        command = [sys.executable, "-m", "pytest", *session_arguments(config), *_targets(config, tests)]
         child = {**os.environ, CHILD_VARIABLE: str(path)}
         child.pop("PYTEST_XDIST_WORKER", None)
         try:
@@ -51,7 +51,7 @@ def measure_again(config: pytest.Config, tests: list[str], timeout_s: float) -> 
         return load_record(path)
 
 
-def _arguments(config: pytest.Config) -> list[str]:
+def session_arguments(config: pytest.Config) -> list[str]:
     """Return this session's configuration as options, without what selects, reports or distributes."""
     arguments = ["-q", "--rootdir", str(config.rootpath), "-p", "no:cacheprovider"]
     if config.inipath is not None:

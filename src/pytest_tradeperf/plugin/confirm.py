@@ -1,28 +1,278 @@
-"""Confirming timings whose accepted code differs from the working tree."""
+"""Confirming timings whose accepted code differs: measured in pairs, else from stored numbers."""
 
+import random
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from pytest_tradeperf.gate.judge import Pending
-from pytest_tradeperf.model import Row, TestRecord
-from pytest_tradeperf.plugin.children import measure_again
+import pytest
+
+from pytest_tradeperf.confirmation import (
+    Arena,
+    Reference,
+    Timing,
+    comparisons,
+    measure_against,
+    rows,
+    timings,
+)
+from pytest_tradeperf.errors import RevisionError, UnavailableError
+from pytest_tradeperf.gate.judge import Pending, allowed
+from pytest_tradeperf.model import Row, TestRecord, Verdict
+from pytest_tradeperf.pairing.controller import Progress
+from pytest_tradeperf.pairing.materialise import is_available
+from pytest_tradeperf.pairing.trees import (
+    SourceTree,
+    resolve_revision,
+    resolve_sources,
+    revision_tree,
+    stand_in_commit,
+)
+from pytest_tradeperf.plugin.children import measure_again, session_arguments
+from pytest_tradeperf.plugin.settings import Settings
 from pytest_tradeperf.plugin.terminal import progress
+from pytest_tradeperf.selftest import SELFTEST_PAIRS, describe_selftest
+from pytest_tradeperf.units import format_percent
 from pytest_tradeperf.workflow import confirm_with_stored
 
 if TYPE_CHECKING:
     from pytest_tradeperf.plugin.gatekeeper import Gatekeeper
 
+ENTRY: Final = "pytest_tradeperf.plugin.worker:serve"
+
+_OWN_OPTIONS: Final = frozenset(
+    [
+        "file_or_dir",
+        "keyword",
+        "markexpr",
+        "deselect",
+        "lf",
+        "failedfirst",
+        "newfirst",
+        "last_failed_no_failures",
+        "stepwise",
+        "stepwise_skip",
+        "stepwise_reset",
+        "maxfail",
+        "xmlpath",
+        "junitprefix",
+        "collectonly",
+        "verbose",
+        "usepdb",
+        "usepdb_cls",
+        "trace",
+        "durations",
+        "durations_min",
+        "pastebin",
+        "tbstyle",
+        "capture",
+        "reportchars",
+        "color",
+        "code_highlight",
+        "plugins",
+        "inifilename",
+        "rootdir",
+        "confcutdir",
+        "override_ini",
+        "basetemp",
+        "cacheclear",
+        "cacheshow",
+        "setuponly",
+        "setupshow",
+        "setupplan",
+        "show_fixtures_per_test",
+        "showfixtures",
+        "markers",
+        "version",
+        "help",
+        "pythonwarnings",
+        "importmode",
+        "numprocesses",
+        "maxprocesses",
+        "dist",
+        "tx",
+        "px",
+        "looponfail",
+        "testrunuid",
+        "rsyncdir",
+        "ignore",
+        "ignore_glob",
+        "log_file",
+        "log_cli_level",
+        "strict_config",
+        "strict_markers",
+        "debug",
+        "traceconfig",
+        "noconftest",
+        "pyargs",
+    ]
+)
+"""Options of pytest and xdist that select, report or distribute, or that the arguments carry already."""
+
+_OWN_PREFIXES: Final = ("perf_", "cov_", "benchmark_", "no_cov", "hypothesis")
+
 
 def confirm(gatekeeper: "Gatekeeper", pending: Sequence[Pending]) -> list[Row]:
     """Return a row for every pending timing."""
+    deadline = time.monotonic() + gatekeeper.settings.time_ns / 1e9
+    decided: list[Row] = []
+    by_tree: dict[str | None, list[Pending]] = {}
+    for item in pending:
+        by_tree.setdefault(item.line.tree, []).append(item)
+    for tree, items in by_tree.items():
+        try:
+            reference = _accepted(gatekeeper, tree)
+            wanted = [Timing(test=i.test, measurement=i.measurement, threshold=i.threshold) for i in items]
+            if str(reference.tree) == gatekeeper.environment.source_tree:
+                decided += [_same_code(timing, reference) for timing in wanted]
+            else:
+                decided += _in_pairs(gatekeeper, reference, wanted, deadline - time.monotonic())
+        except (RevisionError, UnavailableError) as error:
+            decided += _from_stored(gatekeeper, items, deadline, str(error))
+    return decided
+
+
+def revision_of(settings: Settings) -> Reference:
+    """Return the code of ``--perf-against``; raises RevisionError or SettingsError before the first test."""
+    revision = settings.against or ""
+    sources = resolve_sources(settings.root, settings.sources)
+    tree = revision_tree(settings.root, revision, sources)
+    commit = resolve_revision(settings.root, revision)
+    name = revision if commit.startswith(revision) else f"{revision} ({commit[:12]})"
+    return Reference(
+        name=name, tree=tree, evidence={"revision": revision, "commit": commit, "tree": str(tree)}
+    )
+
+
+def against(gatekeeper: "Gatekeeper", records: Sequence[TestRecord], rival: Reference) -> list[Row]:
+    """Return a row for every timing of ``records``, measured in pairs against ``rival``."""
+    context = gatekeeper.context
+    wanted = timings(records, lambda record: allowed(record, context))
+    if rival.evidence["tree"] == gatekeeper.environment.source_tree:
+        return [_same_code(timing, rival) for timing in wanted]
+    return _in_pairs(gatekeeper, rival, wanted, gatekeeper.settings.time_ns / 1e9)
+
+
+def selftest(gatekeeper: "Gatekeeper", records: Sequence[TestRecord]) -> tuple[list[Row], list[str]]:
+    """Return rows and printed lines of an A/A measurement of the working tree."""
+    wanted = timings(records, lambda record: allowed(record, gatekeeper.context))
+    arena = arena_of(gatekeeper, (record.test for record in records))
+    reference = Reference(name="the working tree itself", tree=None)
+    began = time.monotonic()
+    outcomes = measure_against(
+        reference,
+        wanted,
+        arena,
+        gatekeeper.settings.time_ns / 1e9,
+        pairs=SELFTEST_PAIRS,
+        on_progress=lambda state: say(gatekeeper.config, state),
+    )
+    spent = time.monotonic() - began
+    return describe_selftest(wanted, outcomes, arena, reference, spent)
+
+
+def _same_code(timing: Timing, reference: Reference) -> Row:
+    return Row(
+        test=timing.test,
+        metric=timing.metric.name,
+        verdict=Verdict.OK,
+        unit=timing.metric.unit,
+        measured=timing.measurement.value,
+        threshold=timing.threshold,
+        note=f"same code as {reference.name}",
+        evidence={"against": reference.name, **reference.evidence, "end": "same"},
+    )
+
+
+def arena_of(gatekeeper: "Gatekeeper", tests: Iterable[str]) -> Arena:
+    """Return where this session's sides run."""
     config, settings = gatekeeper.config, gatekeeper.settings
-    deadline = time.monotonic() + settings.time_ns / 1e9
+    files = sorted({str(config.rootpath / test.partition("::")[0]) for test in tests})
+    return Arena(
+        root=settings.root,
+        sources=resolve_sources(settings.root, settings.sources),
+        cwd=config.invocation_params.dir,
+        entry=ENTRY,
+        payload={
+            "cwd": str(config.invocation_params.dir),
+            "arguments": [*session_arguments(config), "-o", "addopts=", *files],
+            "options": _carried_options(config),
+        },
+        alpha=settings.alpha,
+        comparisons=comparisons(gatekeeper.measuring.records.values()),
+        seed=random.SystemRandom().getrandbits(48),
+        overlay=settings.overlay,
+        prepare=settings.prepare,
+    )
+
+
+def say(config: pytest.Config, state: Progress) -> None:
+    """Show where the measuring stands."""
+    worst = (
+        f", {state.test} {format_percent(state.change, sign=True)} so far" if state.change is not None else ""
+    )
+    progress(
+        config, f"pair {state.pairs}: {state.pending} tests open{worst}, {state.seconds_left:.0f} s left"
+    )
+
+
+def _in_pairs(
+    gatekeeper: "Gatekeeper", reference: Reference, wanted: Sequence[Timing], seconds: float
+) -> list[Row]:
+    arena = arena_of(gatekeeper, (timing.test for timing in wanted))
+    config = gatekeeper.config
+    progress(config, f"measuring {len({t.test for t in wanted})} tests in pairs against {reference.name}")
+    outcomes = measure_against(
+        reference, wanted, arena, seconds, on_progress=lambda state: say(config, state)
+    )
+    return rows(wanted, outcomes, arena, reference)
+
+
+def _accepted(gatekeeper: "Gatekeeper", tree: str | None) -> Reference:
+    """Return the code that a line was accepted with; raises RevisionError naming the cure."""
+    root = gatekeeper.settings.root
+    if gatekeeper.no_tree is not None:
+        raise RevisionError(gatekeeper.no_tree)
+    if tree is None:
+        raise RevisionError("the line says no source tree: accept it again with --perf-update")
+    found = SourceTree.parse(tree)
+    if is_available(root, found):
+        return Reference(name="the accepted code", tree=found, evidence={"tree": tree})
+    commit = stand_in_commit(root, tree, gatekeeper.baseline.path)
+    if commit is None:
+        raise RevisionError(
+            f"git no longer holds the accepted code ({found.parts[0][1][:12]}): "
+            "`git fetch --unshallow` (in CI, fetch-depth: 0), or --perf-update"
+        )
+    sources = resolve_sources(root, gatekeeper.settings.sources)
+    return Reference(
+        name=f"commit {commit[:12]} (the accepted tree is gone; it brought the line)",
+        tree=revision_tree(root, commit, sources),
+        evidence={"tree": tree, "commit": commit},
+    )
+
+
+def _from_stored(gatekeeper: "Gatekeeper", items: Sequence[Pending], deadline: float, why: str) -> list[Row]:
+    config = gatekeeper.config
 
     def remeasure(tests: list[str]) -> Iterable[TestRecord]:
         return measure_again(config, tests, max(1.0, deadline - time.monotonic())).tests
 
-    why = gatekeeper.no_tree or "only the stored number is compared"
     return confirm_with_stored(
-        list(pending), gatekeeper.context, remeasure, why, lambda text: progress(config, text)
+        list(items), gatekeeper.context, remeasure, why, lambda text: progress(config, text)
     )
+
+
+def _carried_options(config: pytest.Config) -> dict[str, Any]:
+    """Return options that conftests and other plug-ins declared, as far as they can be written down."""
+    return {
+        name: value
+        for name, value in vars(config.option).items()
+        if name not in _OWN_OPTIONS and not name.startswith(_OWN_PREFIXES) and _is_plain(value)
+    }
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(v) for v in value)
+    return value is None or isinstance(value, str | int | float | bool)

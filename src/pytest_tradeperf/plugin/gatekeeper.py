@@ -35,6 +35,11 @@ class Gatekeeper:
         self.config, self.settings, self.measuring = config, settings, measuring
         tree, self.no_tree = _source_tree(settings)
         self.environment = environment(source_tree=tree)
+        self.rival = None
+        if settings.mode is Mode.AGAINST:
+            from pytest_tradeperf.plugin.confirm import revision_of
+
+            self.rival = revision_of(settings)
         self.baseline = load(settings.baselines, self.environment.key)
         if settings.mode is Mode.UPDATE:
             check_writable(settings.baselines)
@@ -84,12 +89,15 @@ class Gatekeeper:
         """Run a gated test without logging it; log it at once unless a timing must be confirmed."""
         if not is_gated(item):
             return None
-        if self.settings.mode is not Mode.GATE:
+        if not self.settings.is_holding:
             log(self.config, run_repeated(item, nextitem))
             return True
         held = run_held(item, nextitem)
         if not all(report.passed for report in held):
             log(self.config, held)
+            return True
+        if self.settings.mode is not Mode.GATE:
+            self.held.append(held)
             return True
         judgement = self._judge(held)
         if judgement.pending:
@@ -157,12 +165,33 @@ class Gatekeeper:
         match self.settings.mode:
             case Mode.GATE:
                 self._gate(finished=finished)
+            case Mode.AGAINST | Mode.SELFTEST:
+                self._measure(finished=finished)
             case Mode.UPDATE if finished:
                 self._update(session)
             case _:
                 pass
         if self.settings.record is not None:
             save_record(self._record(), self.settings.record)
+
+    def _measure(self, *, finished: bool) -> None:
+        """Measure every held test in pairs against a revision, or against itself."""
+        held, self.held = self.held, []
+        records = [record for reports in held for report in reports if (record := record_of(report))]
+        measured: list[Row] = []
+        try:
+            if finished and records:
+                from pytest_tradeperf.plugin.confirm import against, selftest
+
+                if self.rival is not None:
+                    measured = against(self, records, self.rival)
+                else:
+                    measured, messages = selftest(self, records)
+                    self.messages += messages
+        finally:
+            for reports in held:
+                self._log(reports, [row for row in measured if row.test == reports[0].nodeid])
+            self.rows += self.measuring.over_budget
 
     def _gate(self, *, finished: bool) -> None:
         held, self.held = self.held, []

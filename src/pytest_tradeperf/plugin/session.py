@@ -15,7 +15,7 @@ from pytest_tradeperf.model import Row, Sample, TestRecord
 from pytest_tradeperf.plugin import is_gated
 from pytest_tradeperf.plugin.instruments import wanted
 from pytest_tradeperf.plugin.item import STATE, ItemState, prepare
-from pytest_tradeperf.plugin.settings import Mode, Settings, read_settings
+from pytest_tradeperf.plugin.settings import Settings, read_settings
 from pytest_tradeperf.report.stages import describe_stages
 from pytest_tradeperf.store.record import from_json, to_json
 
@@ -36,7 +36,7 @@ def activate(config: pytest.Config) -> None:
             from pytest_tradeperf.plugin.gatekeeper import Gatekeeper
 
             config.pluginmanager.register(Gatekeeper(config, settings, session), "tradeperf-gatekeeper")
-        elif settings.is_xdist_worker and settings.mode is Mode.GATE:
+        elif settings.is_xdist_worker and settings.is_holding:
             from pytest_tradeperf.plugin.xdist import HoldingWorker
 
             config.pluginmanager.register(HoldingWorker(config), "tradeperf-worker")

@@ -24,6 +24,8 @@ class Mode(StrEnum):
     PLAIN = "plain"
     GATE = "gate"
     UPDATE = "update"
+    AGAINST = "against"
+    SELFTEST = "selftest"
     CHILD = "child"
 
 
@@ -38,6 +40,9 @@ class Settings:
     threshold: float
     alpha: float
     time_ns: int
+    overlay: tuple[str, ...] = ()
+    prepare: str = ""
+    against: str | None = None
     prune: bool = False
     strict: bool = False
     record: Path | None = None
@@ -50,6 +55,11 @@ class Settings:
         return self.mode in (Mode.UPDATE, Mode.CHILD) or (self.mode is Mode.PLAIN and self.record is not None)
 
     @property
+    def is_holding(self) -> bool:
+        """Whether reports of measured tests wait for a judgement after the last test."""
+        return self.mode in (Mode.GATE, Mode.AGAINST, Mode.SELFTEST)
+
+    @property
     def has_answer(self) -> bool:
         """Whether something follows the tests: a judgement, an acceptance or a record."""
         return self.mode is not Mode.PLAIN or self.record is not None
@@ -58,15 +68,13 @@ class Settings:
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of this session; raises SettingsError naming option, value and cure."""
     child = os.environ.get(CHILD_VARIABLE)
-    flags = {name: _flag(config, name) for name in ("gate", "update", "prune", "strict")}
+    flags = {name: _flag(config, name) for name in ("gate", "update", "prune", "selftest", "strict")}
+    against = config.getoption("perf_against") or config.getini("perf_against") or None
     is_worker = hasattr(config, "workerinput")
     is_controller = not is_worker and config.getoption("dist", "no") != "no"
-    mode = Mode.GATE if flags["gate"] else Mode.UPDATE if flags["update"] or flags["prune"] else Mode.PLAIN
+    mode = _mode(config, flags, against)
     if child:
         mode = Mode.CHILD
-    elif flags["gate"] and (flags["update"] or flags["prune"]):
-        other = "--perf-update" if flags["update"] else "--perf-prune"
-        raise SettingsError(f"--perf-gate and {other} contradict each other: judge first, then accept")
     elif mode is Mode.UPDATE and is_controller:
         raise SettingsError("--perf-update stores timings, which parallel workers disturb: run it with -n 0")
     return Settings(
@@ -77,12 +85,36 @@ def read_settings(config: pytest.Config) -> Settings:
         threshold=_parsed("perf_threshold", config.getini("perf_threshold"), parse_fraction),
         alpha=_alpha(config.getini("perf_alpha")),
         time_ns=_time(config),
+        overlay=tuple(config.getini("perf_overlay") or ()),
+        prepare=str(config.getini("perf_prepare")),
+        against=against,
         prune=flags["prune"],
         strict=flags["strict"],
         record=Path(child) if child else _record(config),
         is_xdist_worker=is_worker,
         is_xdist_controller=is_controller,
     )
+
+
+def _mode(config: pytest.Config, flags: dict[str, bool], against: str | None) -> Mode:
+    """Return what the session is for; raises SettingsError where two purposes are asked for."""
+    asked = {
+        "--perf-gate": (Mode.GATE, flags["gate"], config.getoption("perf_gate")),
+        "--perf-update": (Mode.UPDATE, flags["update"], config.getoption("perf_update")),
+        "--perf-prune": (Mode.UPDATE, flags["prune"], config.getoption("perf_prune")),
+        "--perf-against": (Mode.AGAINST, against is not None, config.getoption("perf_against")),
+        "--perf-selftest": (Mode.SELFTEST, flags["selftest"], config.getoption("perf_selftest")),
+    }
+    named = {name: mode for name, (mode, is_set, _) in asked.items() if is_set}
+    given = {name: mode for name, (mode, _, is_given) in asked.items() if is_given}
+    measuring = {Mode.AGAINST, Mode.SELFTEST}
+    # Looking (against, selftest) may follow an ini file that gates; storing beside judging may not.
+    chosen = given if measuring & set(given.values()) else named
+    if len(set(chosen.values())) > 1:
+        first, *_, last = chosen
+        cure = "judge first, then accept" if Mode.UPDATE in chosen.values() else "ask for one of them"
+        raise SettingsError(f"{first} and {last} contradict each other: {cure}")
+    return next(iter(chosen.values()), Mode.PLAIN)
 
 
 def _flag(config: pytest.Config, name: str) -> bool:

@@ -35,6 +35,11 @@ def today() -> dt.date:
 
 def header(settings: Settings, environment: Environment, baseline: Baseline) -> list[str]:
     """Return the line(s) of the session header; none for a child or a plain run."""
+    if settings.mode is Mode.SELFTEST:
+        return [f"perf: measuring the working tree against itself; {environment.machine}"]
+    if settings.mode is Mode.AGAINST:
+        rule = f"threshold {format_percent(settings.threshold)}, alpha {format_percent(settings.alpha)}"
+        return [f"perf: against {settings.against}; {rule}; {environment.machine}"]
     if settings.mode not in (Mode.GATE, Mode.UPDATE):
         return []
     where = _relative(baseline.path, settings.root)

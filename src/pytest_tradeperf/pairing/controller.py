@@ -1,0 +1,322 @@
+"""Pairs after pairs until every test is decided or time is up.
+
+One process pair serves all pending tests one after the other, so its start is shared; the next pair
+is a fresh one. Cheap tests first: a test joins only when what it needs still fits into the time.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pytest_tradeperf.pairing.cpus import QuietCpu
+from pytest_tradeperf.pairing.lockstep import PACE, Lockstep, Pace, TestPair, Trouble, TroubleError
+from pytest_tradeperf.pairing.outcomes import End, Outcome
+from pytest_tradeperf.pairing.pair import SIDES, PairPlan, ProcessPair
+from pytest_tradeperf.pairing.profiles import growths
+from pytest_tradeperf.pairing.protocol import ClosedError, LateError, Message
+from pytest_tradeperf.stats.sequential import Answer, Design
+
+_START_SECONDS: Final = 120.0
+_HANG_SECONDS: Final = 5.0
+_HANG_FACTOR: Final = 20.0
+_LEAST_COST: Final = 0.4
+_CALLS: Final = 8.0
+"""Calls of a long test that one pair makes: first calls, two rounds on both sides, and set-up besides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """One test to measure: its allowed change, and what the test loop knows of it."""
+
+    test: str
+    threshold: float
+    call_seconds: float = 0.1
+    is_parallel: bool = False
+    higher_is_better: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to measure and how far to go.
+
+    ``design`` says how one timing is decided. With ``pairs`` every test gets exactly that many,
+    decided or not.
+    """
+
+    suspects: tuple[Suspect, ...]
+    plan: PairPlan
+    design: Design
+    seconds: float
+    seed: int
+    pace: Pace = PACE
+    pairs: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where the measuring stands: ``test`` is the one that looks worst, ``change`` its estimate."""
+
+    pairs: int
+    pending: int
+    test: str
+    change: float | None
+    seconds_left: float
+
+
+OnProgress = Callable[[Progress], None]
+OnPair = Callable[[str, TestPair], None]
+
+
+class _OutOfTimeError(Exception):
+    """The time for all measuring is spent."""
+
+
+def measure_pairs(
+    request: Request,
+    *,
+    on_progress: OnProgress = lambda _: None,
+    on_pair: OnPair = lambda *_: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Outcome]:
+    """Measure every suspect on process pairs and return what came out, by test; never raises WorkerError."""
+    measuring = _Measuring(request, on_progress, on_pair, clock)
+    for is_parallel in (False, True):
+        measuring.run([s for s in request.suspects if s.is_parallel is is_parallel], is_parallel=is_parallel)
+    return measuring.outcomes
+
+
+class _Measuring:
+    def __init__(
+        self, request: Request, on_progress: OnProgress, on_pair: OnPair, clock: Callable[[], float]
+    ) -> None:
+        self._request, self._on_progress, self._on_pair = request, on_progress, on_pair
+        self._clock, self._deadline = clock, clock() + request.seconds
+        self._dice = random.Random(request.seed)
+        self._cpus = QuietCpu(request.seed)
+        self._is_verified = False
+        self._costs = {s.test: max(_LEAST_COST, _CALLS * s.call_seconds) for s in request.suspects}
+        self._pairs = 0
+        self.outcomes = {s.test: Outcome(test=s.test, threshold=s.threshold) for s in request.suspects}
+
+    def run(self, suspects: Sequence[Suspect], *, is_parallel: bool) -> None:
+        """Measure ``suspects``, all serial or all parallel, until none is open."""
+        while batch := self._batch(suspects):
+            self._pairs += 1
+            try:
+                self._pair(batch, is_parallel=is_parallel, profile=False)
+            except _OutOfTimeError:
+                self._end(suspects, End.TIME, "", "")
+            except (ClosedError, LateError) as error:
+                self._end(batch, End.ERROR, "head", str(error))
+            self._report()
+        regressed = [
+            s for s in suspects if Answer.REGRESSED in self.outcomes[s.test].answers(self._request.design)
+        ]
+        if regressed and self._request.pairs is None:
+            self._profile(regressed, is_parallel=is_parallel)
+
+    # -- which tests next
+
+    def _batch(self, suspects: Sequence[Suspect]) -> list[Suspect]:
+        """Return the open tests that still fit into the time, cheap ones first; the rest is out of time."""
+        left = self._deadline - self._clock()
+        wanted = self._request.pairs or self._request.design.fewest
+        batch: list[Suspect] = []
+        together = 0.0
+        for suspect in sorted(self._open(suspects), key=lambda s: self._costs[s.test]):
+            together += self._costs[suspect.test]
+            missing = max(1, wanted - self.outcomes[suspect.test].pairs)
+            if together * missing > left and (batch or self.outcomes[suspect.test].pairs == 0):
+                if not batch:
+                    need = self._costs[suspect.test] * missing
+                    self._end([suspect], End.TIME, "", f"{missing} pairs would take about {need:.0f} s")
+                    together -= self._costs[suspect.test]
+                continue
+            if left <= 0:
+                self._end([suspect], End.TIME, "", "")
+                continue
+            batch.append(suspect)
+        return batch
+
+    def _open(self, suspects: Iterable[Suspect]) -> list[Suspect]:
+        return [s for s in suspects if self.outcomes[s.test].end is None]
+
+    def _end(self, suspects: Iterable[Suspect], end: End, side: str, message: str) -> None:
+        for suspect in self._open(suspects):
+            outcome = self.outcomes[suspect.test]
+            outcome.end, outcome.side, outcome.message = end, side, message
+
+    # -- one pair
+
+    def _pair(self, batch: Sequence[Suspect], *, is_parallel: bool, profile: bool) -> None:
+        plan = self._request.plan
+        payload = {**plan.payload, "tests": [s.test for s in batch]}
+        seed = self._dice.getrandbits(48)
+        with ProcessPair(replace(plan, payload=payload), seed=seed, parallel=is_parallel) as pair:
+            ready = {side: self._start(pair, side, batch) for side in SIDES}
+            if not all(ready.values()):
+                return
+            self._compare_collections(batch, ready)
+            cpus = self._cpus.allowed if is_parallel else self._cpus.choose()
+            for side in SIDES:
+                self._say(pair, side, do="pin", cpus=cpus)
+            lockstep = Lockstep(
+                pair.channels, pace=self._request.pace, last_words=pair.last_words, profile=profile
+            )
+            for suspect in batch:
+                if self.outcomes[suspect.test].end not in (None, End.DECIDED if profile else None):
+                    continue
+                if not self._test(lockstep, suspect, profile=profile):
+                    return
+            self._verify(pair, batch)
+            for side in SIDES:
+                pair.channels[side].send({"do": "bye"})
+
+    def _test(self, lockstep: Lockstep, suspect: Suspect, *, profile: bool) -> bool:
+        """Measure one test; return whether the processes can go on to the next."""
+        outcome, design = self.outcomes[suspect.test], self._request.design
+        began = self._clock()
+        seconds = _HANG_SECONDS + _HANG_FACTOR * suspect.call_seconds
+        left = self._deadline - began
+        if left <= 0:
+            raise _OutOfTimeError
+        try:
+            pair = lockstep.measure(
+                suspect.test, first=self._dice.choice(SIDES), seconds=min(seconds, left + _HANG_SECONDS)
+            )
+        except TroubleError as trouble:
+            if trouble.kind is Trouble.LATE and self._clock() > self._deadline:
+                raise _OutOfTimeError from trouble
+            if not profile:
+                self._end([suspect], _ENDS[trouble.kind], trouble.side, str(trouble))
+            return not trouble.ends_the_pair
+        if profile:
+            outcome.growths = {
+                part: growths(
+                    sides["base"],
+                    sides["head"],
+                    base_folder=str(self._request.plan.base),
+                    head_folder=str(self._request.plan.head),
+                )
+                for part, sides in pair.functions.items()
+            }
+            return True
+        self._on_pair(suspect.test, pair)
+        outcome.add(pair, is_parallel=suspect.is_parallel, higher_is_better=suspect.higher_is_better)
+        spent = self._clock() - began
+        outcome.seconds += spent
+        self._costs[suspect.test] = max(spent, 0.01)
+        wanted = self._request.pairs
+        if wanted is None and outcome.is_decided(design):
+            outcome.end = End.DECIDED
+        elif outcome.pairs >= (wanted or design.horizon):
+            outcome.end = End.HORIZON
+        return True
+
+    # -- starting and verifying
+
+    def _start(self, pair: ProcessPair, side: str, batch: Sequence[Suspect]) -> Message | None:
+        """Return a side's first message; None when it cannot serve, which ends the batch's tests."""
+        left = self._deadline - self._clock()
+        try:
+            message = pair.channels[side].receive(min(_START_SECONDS, max(left, 0.0) + _HANG_SECONDS))
+        except LateError as error:
+            if self._clock() >= self._deadline:
+                raise _OutOfTimeError from error
+            self._end(batch, End.ERROR, side, f"pytest did not start within {_START_SECONDS:.0f} s")
+            return None
+        except ClosedError:
+            words = pair.last_words(side)
+            self._end(batch, End.ERROR, side, "pytest died while starting" + (f": {words}" if words else ""))
+            return None
+        if message["is"] == "ready":
+            return message
+        self._end(batch, _end_of_problem(message["kind"], side), side, message["message"])
+        return None
+
+    def _compare_collections(self, batch: Sequence[Suspect], ready: dict[str, Any]) -> None:
+        """End the tests that one side does not have."""
+        for suspect in batch:
+            for side in SIDES:
+                if suspect.test in ready[side]["tests"]:
+                    continue
+                file = suspect.test.partition("::")[0]
+                problems = ready[side]["problems"]
+                kind, text = next(
+                    (problems[node] for node in problems if node == file or file.startswith(f"{node}/")),
+                    ("absent", "the test is not collected there"),
+                )
+                self._end([suspect], _end_of_problem(kind, side), side, text)
+
+    def _verify(self, pair: ProcessPair, batch: Sequence[Suspect]) -> None:
+        """Check once that each side ran its own code; what was measured else means nothing."""
+        if self._is_verified:
+            return
+        modules = {side: self._say(pair, side, do="modules") for side in SIDES}
+        wrong = modules["base"]["wrong"]
+        if wrong:
+            names = ", ".join(wrong[:3])
+            text = f"loaded the present code of {names} instead of the accepted one"
+            self._restart(batch, End.ERROR, "base", text)
+        elif not any(modules[side]["right"] for side in SIDES):
+            names = ", ".join(self._request.plan.sources)
+            text = (
+                f"these tests load nothing from perf_source ({names}): set perf_source to the code they time"
+            )
+            self._restart(batch, End.UNTOUCHED, "head", text)
+        self._is_verified = True
+
+    def _restart(self, batch: Sequence[Suspect], end: End, side: str, text: str) -> None:
+        for suspect in batch:
+            outcome = self.outcomes[suspect.test]
+            if outcome.pairs:
+                outcome.series, outcome.pairs, outcome.end = {}, 0, None
+        self._end(batch, end, side, text)
+
+    def _say(self, pair: ProcessPair, side: str, **message: Any) -> Message:
+        channel = pair.channels[side]
+        channel.send(message)
+        return channel.receive(_START_SECONDS)
+
+    # -- afterwards
+
+    def _profile(self, regressed: Sequence[Suspect], *, is_parallel: bool) -> None:
+        """Run one more pair under the profiler, for where to look; nothing depends on it."""
+        try:
+            self._pair(regressed, is_parallel=is_parallel, profile=True)
+        except (_OutOfTimeError, ClosedError, LateError):
+            return
+
+    def _report(self) -> None:
+        pending = self._open(self._request.suspects)
+        worst, change = "", None
+        for outcome in (self.outcomes[s.test] for s in pending):
+            for series in outcome.series.values():
+                look = series.look(self._request.design, outcome.threshold)
+                if look is not None and (change is None or look.change > change):
+                    worst, change = outcome.test, look.change
+        self._on_progress(
+            Progress(
+                pairs=self._pairs,
+                pending=len(pending),
+                test=worst,
+                change=change,
+                seconds_left=max(0.0, self._deadline - self._clock()),
+            )
+        )
+
+
+_ENDS: Final = {
+    Trouble.FAILED: End.FAILED,
+    Trouble.DIFFERS: End.ABSENT,
+    Trouble.LATE: End.ERROR,
+    Trouble.CLOSED: End.ERROR,
+}
+
+
+def _end_of_problem(kind: str, side: str) -> End:
+    if side == "head":
+        return End.ERROR
+    return End.ABSENT if kind == "absent" else End.BROKEN

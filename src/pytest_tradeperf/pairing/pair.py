@@ -1,0 +1,162 @@
+"""One process pair: started, spoken to with deadlines, ended with everything below it."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from pytest_tradeperf.pairing.parent import COMMAND
+from pytest_tradeperf.pairing.protocol import Channel
+
+SIDES: Final = ("base", "head")
+
+_ONE_THREAD: Final = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ),
+    "1",
+)
+_NOT_INHERITED: Final = ("PYTEST_ADDOPTS", "PYTEST_XDIST", "PYTEST_CURRENT_TEST", "PYTEST_TRADEPERF")
+_PAD_BYTES: Final = 4096
+_PADS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairPlan:
+    """What both sides are started with.
+
+    ``entry`` is the ``module:function`` that serves a side; ``payload`` is handed to it unread.
+    ``preload`` names libraries imported before the fork; they must not be the project's.
+    """
+
+    head: Path
+    base: Path
+    sources: tuple[str, ...]
+    entry: str
+    payload: Mapping[str, Any]
+    scratch: Path
+    cwd: Path
+    overlay: tuple[str, ...] = ()
+    preload: tuple[str, ...] = ()
+    path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
+    flags: tuple[str, ...] = ()
+
+
+class ProcessPair:
+    """Two processes forked from one fresh parent; a context manager that leaves none behind."""
+
+    def __init__(self, plan: PairPlan, *, seed: int, parallel: bool) -> None:
+        self._plan = plan
+        self._random = random.Random(seed)
+        self._parallel = parallel
+        self.outputs = {name: plan.scratch / f"{name}-{seed:x}.txt" for name in SIDES}
+
+    def __enter__(self) -> Self:
+        """Start the parent, which forks the sides."""
+        plan, dice = self._plan, self._random
+        pipes = {name: (os.pipe(), os.pipe()) for name in SIDES}
+        order = list(SIDES)
+        dice.shuffle(order)
+        given = {
+            "head": str(plan.head),
+            "sources": plan.sources,
+            "overlay": plan.overlay,
+            "cache": str(plan.scratch),
+            "entry": plan.entry,
+            "payload": plan.payload,
+            "preload": () if self._parallel else plan.preload,
+            "path": plan.path,
+            "order": order,
+            "padding": [dice.randrange(_PAD_BYTES) for _ in range(dice.randrange(_PADS))],
+            "sides": {
+                name: {
+                    "read": down[0],
+                    "write": up[1],
+                    "folder": str(plan.base if name == "base" else plan.head),
+                    "output": str(self.outputs[name]),
+                }
+                for name, (down, up) in pipes.items()
+            },
+        }
+        plan_file = plan.scratch / f"plan-{dice.getrandbits(32):08x}.json"
+        plan_file.write_text(json.dumps(given), encoding="utf-8")
+        theirs = [fd for down, up in pipes.values() for fd in (down[0], up[1])]
+        try:
+            with (plan.scratch / "parent.txt").open("ab") as complaints:
+                self._parent = subprocess.Popen(
+                    [sys.executable, *plan.flags, "-c", COMMAND, str(plan_file)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=complaints,
+                    cwd=plan.cwd,
+                    env=self._environment(),
+                    pass_fds=theirs,
+                    start_new_session=True,
+                )
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        self.channels = {name: Channel(up[0], down[1]) for name, (down, up) in pipes.items()}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the parent, which ends the sides and what they started."""
+        for channel in self.channels.values():
+            channel.close()
+        if self._parent.stdin is not None:
+            with suppress(OSError):
+                self._parent.stdin.close()
+        try:
+            self._parent.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._parent.kill()  # the sides die with it
+            self._parent.wait()
+
+    def last_words(self, name: str) -> str:
+        """Return the last line that a side printed, or nothing."""
+        try:
+            with self.outputs[name].open("rb") as file:
+                file.seek(max(0, self.outputs[name].stat().st_size - 4000))
+                lines = file.read().decode(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1].strip() if lines else ""
+
+    def _environment(self) -> dict[str, str]:
+        dice = self._random
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
+        environment |= {
+            "PYTHONHASHSEED": str(dice.randrange(1, 2**32)),
+            "TRADEPERF_PADDING": "x" * dice.randrange(_PAD_BYTES),  # moves the stack
+        }
+        return environment if self._parallel else environment | _ONE_THREAD
+
+
+def interpreter_flags() -> tuple[str, ...]:
+    """Return the options this interpreter runs under, for another one like it."""
+    return tuple(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing
+
+
+def preloadable(root: Path, sources: Sequence[str]) -> tuple[str, ...]:
+    """Return heavy libraries, loaded here and safe to fork, whose import both sides can share."""
+    prefixes = tuple(str((root / source).resolve()) for source in sources)
+    found = []
+    for name in ("pytest", "numpy", "pandas", "sqlalchemy", "json", "asyncio", "logging", "email"):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and not str(Path(file).resolve()).startswith(prefixes):
+            found.append(name)
+    return tuple(found)

@@ -1,0 +1,154 @@
+"""The fresh process from which both sides of one pair are forked.
+
+It has one thread and has imported nothing of the project, so both sides share hash seed, address
+layout and preloaded libraries; the next pair comes from another parent with others. It waits until
+the controller closes its stdin or dies, then ends both sides with everything they started.
+"""
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_tradeperf.pairing.protocol import Channel, ClosedError
+from pytest_tradeperf.pairing.redirect import Redirect
+
+COMMAND: Final = (
+    "import json, sys; sys.path[:] = json.load(open(sys.argv[1], encoding='utf-8'))['path']; "
+    "from pytest_tradeperf.pairing.parent import main; main(sys.argv[1], preload=len(sys.argv) == 2)"
+)
+"""What ``python -c`` runs; the first argument is the plan file, a second one forbids preloading."""
+
+_LOOK_SECONDS: Final = 0.5
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideContext:
+    """What a forked side is given: its channel, its finder, and what the controller asked for."""
+
+    name: str
+    channel: Channel
+    redirect: Redirect
+    payload: dict[str, Any]
+
+
+def main(plan_file: str, *, preload: bool = True) -> None:
+    """Fork both sides and outlive them; never returns to a half-ended pair."""
+    owner = os.getppid()
+    _die_with_parent(signal.SIGTERM)
+    plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
+    if preload:
+        for name in plan["preload"]:
+            with suppress(ImportError):
+                importlib.import_module(name)
+        if _threads() > 1:
+            # A library started threads, which a fork would lose: start again without it.
+            os.execv(sys.executable, [*sys.orig_argv, "bare"])  # noqa: S606 - this very program
+    padding = [bytes(size) for size in plan["padding"]]
+    gc.collect()
+    gc.freeze()
+    children = [_fork(plan, name) for name in plan["order"]]
+    for side in plan["sides"].values():
+        os.close(side["read"])
+        os.close(side["write"])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        if os.getppid() == owner:
+            _wait(children)
+    finally:
+        for child in children:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child, signal.SIGKILL)
+        del padding
+        os._exit(0)
+
+
+def _wait(children: list[int]) -> None:
+    """Return when stdin is closed or both sides have ended."""
+    running = set(children)
+    while running:
+        readable, _, _ = select.select([0], [], [], _LOOK_SECONDS)
+        if readable and not os.read(0, 1):
+            return
+        running -= {child for child in running if os.waitpid(child, os.WNOHANG)[0] == child}
+
+
+def _fork(plan: dict[str, Any], name: str) -> int:
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        with suppress(OSError):  # the child does the same; whoever is first
+            os.setpgid(child, child)
+        return child
+    status = 1
+    try:
+        with suppress(OSError):
+            os.setpgid(0, 0)
+        _die_with_parent(signal.SIGKILL)
+        if os.getppid() == parent:
+            _run_side(plan, name)
+            status = 0
+    except BaseException:  # noqa: BLE001 - nothing may escape into the parent's stack
+        traceback.print_exc()
+    finally:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _run_side(plan: dict[str, Any], name: str) -> None:
+    side = plan["sides"][name]
+    for other, files in plan["sides"].items():
+        if other != name:
+            os.close(files["read"])
+            os.close(files["write"])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(side["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for target, source in ((0, nothing), (1, output), (2, output)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(output)
+    channel = Channel(side["read"], side["write"])
+    redirect = Redirect(
+        head=Path(plan["head"]),
+        side=Path(side["folder"]),
+        sources=plan["sources"],
+        overlay=plan["overlay"],
+        cache=Path(plan["cache"]),
+    )
+    redirect.install()
+    module, _, function = plan["entry"].partition(":")
+    entry: Callable[[SideContext], None] = getattr(importlib.import_module(module), function)
+    with suppress(ClosedError):
+        entry(SideContext(name=name, channel=channel, redirect=redirect, payload=plan["payload"]))
+
+
+def _threads() -> int:
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except OSError:
+        return 1
+
+
+def _die_with_parent(number: int) -> None:
+    """Ask Linux to send ``number`` to this process when its parent dies; elsewhere stdin tells."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)

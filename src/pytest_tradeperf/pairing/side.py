@@ -1,0 +1,106 @@
+"""What a side does between two messages: run rounds under the clocks, one side at a time.
+
+Schedules for ``measures.rounds``; the part that knows pytest is ``plugin.worker``.
+"""
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from pytest_tradeperf.model import Sample
+from pytest_tradeperf.pairing.profiles import Profiler
+from pytest_tradeperf.pairing.protocol import Channel
+
+Schedule: TypeAlias = Generator[int, Any, Sample]
+"""As ``measures.rounds.Schedule``, of which this rung knows the shape and not the module."""
+
+
+class AbortedError(BaseException):
+    """Ends a test that the other side cannot follow; no test's ``except Exception`` may keep it."""
+
+
+class RunQueue:
+    """How long this thread was ready to run and did not: time taken by others, not by the code."""
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+        with suppress(OSError):
+            self._fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+
+    def delay_ns(self) -> int:
+        """Return the nanoseconds so far; always 0 where the kernel does not tell."""
+        if self._fd is None:
+            return 0
+        try:
+            return int(os.pread(self._fd, 96, 0).split()[1])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+
+def lockstep(channel: Channel, part: str, *, is_cold: bool) -> Schedule:
+    """Run the rounds that the controller asks for, one message each, until it says ``finish``."""
+    queue = RunQueue()
+    channel.send({"is": "part", "part": part, "cold": is_cold})
+    rounds: list[tuple[int, int, int]] = []
+    while (message := channel.receive())["do"] != "finish":
+        iterations = message.get("n", 1)
+        match message["do"]:
+            case "rounds":
+                before = queue.delay_ns()
+                cost = yield iterations
+                delay = queue.delay_ns() - before
+                rounds.append((iterations, cost.wall_ns, cost.cpu_ns))
+                channel.send({"is": "cost", "cost": [cost.wall_ns, cost.cpu_ns, delay]})
+            case "profile":
+                with Profiler() as profiler:
+                    yield iterations
+                channel.send({"is": "profile", "functions": profiler.functions(iterations)})
+            case _:
+                raise AbortedError(part)
+    last = rounds[-1][0] if rounds else 1
+    kept = [(wall, cpu) for n, wall, cpu in rounds if n == last] or [(1, 0)]
+    return Sample(iterations=last, wall_ns=tuple(w for w, _ in kept), cpu_ns=tuple(c for _, c in kept))
+
+
+class Block:
+    """The rounds of one part inside a running event loop: all in one go, so that the loop never waits.
+
+    ``plan`` is (iterations, rounds, whether a warm-up call comes first).
+    """
+
+    def __init__(self, plan: tuple[int, int, bool]) -> None:
+        self.iterations, self._rounds, self._warm = plan
+        self.costs: list[list[int]] = []
+        self.functions: dict[str, list[float]] = {}
+
+    def schedule(self, *, profile: bool = False) -> Schedule:
+        """Return the schedule of this block."""
+        queue = RunQueue()
+        if self._warm:
+            yield 1
+        for _ in range(self._rounds):
+            before = queue.delay_ns()
+            cost = yield self.iterations
+            self.costs.append([cost.wall_ns, cost.cpu_ns, queue.delay_ns() - before])
+        if profile:
+            with Profiler() as profiler:
+                yield self.iterations
+            self.functions = profiler.functions(self.iterations)
+        return Sample(
+            iterations=self.iterations,
+            wall_ns=tuple(wall for wall, _, _ in self.costs),
+            cpu_ns=tuple(cpu for _, cpu, _ in self.costs),
+        )
+
+
+def pin(cpus: list[int]) -> bool:
+    """Keep this process on ``cpus``; False where that is not allowed or not known."""
+    if sys.platform != "linux":
+        return False
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,225 @@
+"""Pytest inside one side of a pair: collects the pending tests, then runs what the controller asks for."""
+
+import asyncio
+import gc
+import os
+import time
+import traceback
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from _pytest.runner import runtestprotocol  # as plugin.reports
+
+from pytest_tradeperf.measures.rounds import Schedule
+from pytest_tradeperf.model import Kind
+from pytest_tradeperf.pairing import side
+from pytest_tradeperf.pairing.parent import SideContext
+from pytest_tradeperf.pairing.profiles import Profiler
+from pytest_tradeperf.pairing.protocol import Message
+from pytest_tradeperf.plugin import is_gated
+from pytest_tradeperf.plugin.item import STATE, prepare
+from pytest_tradeperf.plugin.session import NAME
+
+ENTRY: Final = f"{__name__}:serve"
+
+_IMPORT_FRAMES: Final = ("importlib", "<frozen", "pairing/redirect.py", "_pytest/")
+
+
+def serve(context: SideContext) -> None:
+    """Run pytest in this forked side until the controller says goodbye."""
+    payload = context.payload
+    os.chdir(payload["cwd"])
+    worker = Worker(context)
+    status = pytest.main(payload["arguments"], plugins=[worker])
+    if not worker.is_ready:
+        kind, text = worker.problem or ("broken", f"pytest ended with {status!s} before the first test")
+        context.channel.send({"is": "ended", "kind": kind, "message": text})
+
+
+class Worker:
+    """The measuring session of one side."""
+
+    def __init__(self, context: SideContext) -> None:
+        self._channel, self._redirect = context.channel, context.redirect
+        self._payload = context.payload
+        self._problems: dict[str, tuple[str, str]] = {}
+        self._items: dict[str, pytest.Item] = {}
+        self._blocks: dict[str, side.Block] = {}
+        self._plan: dict[str, tuple[int, int, bool]] = {}
+        self._is_profiling = False
+        self._call: tuple[int, int, int] = (0, 0, 0)
+        self._functions: dict[str, list[float]] = {}
+        self._queue = side.RunQueue()
+        self.is_ready = False
+        self.problem: tuple[str, str] | None = None
+
+    # -- starting
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Take the place of the measuring session; carry over options that conftests declared."""
+        self._redirect.keep_first()
+        config.pluginmanager.register(_Place(), NAME)
+        for name, value in self._payload["options"].items():
+            if hasattr(config.option, name):
+                setattr(config.option, name, value)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_load_initial_conftests(self) -> Generator[None, Any, Any]:
+        """Stay before the finder that pytest has put first; keep why a conftest cannot be loaded."""
+        self._redirect.keep_first()
+        try:
+            return (yield)
+        except Exception as error:
+            self.problem = self._describe(error)
+            raise
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_exception_interact(self, call: pytest.CallInfo[Any], report: Any) -> None:
+        """Keep why a file could not be collected."""
+        if isinstance(report, pytest.CollectReport) and call.excinfo is not None:
+            self._problems[report.nodeid] = self._describe(call.excinfo.value)
+
+    def _describe(self, error: BaseException) -> tuple[str, str]:
+        """Return (kind, text): ``broken`` when this side's code fails, ``absent`` when it lacks something."""
+        while True:
+            cause = getattr(error, "cause", None) or error.__cause__
+            if not isinstance(cause, BaseException) or isinstance(error, ImportError):
+                break
+            error = cause
+        frames = [
+            frame.filename
+            for frame in traceback.extract_tb(error.__traceback__)
+            if not any(inner in frame.filename for inner in _IMPORT_FRAMES)
+        ]
+        is_own = bool(frames) and self._redirect.is_own(frames[-1])
+        kind = "broken" if is_own or not isinstance(error, ImportError | AttributeError) else "absent"
+        text = (str(error).strip().splitlines() or [""])[0][:300]
+        where = f" (at {Path(frames[-1]).name})" if frames else ""
+        return kind, f"{type(error).__name__}: {text}{where}"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Serve the controller instead of running the tests in turn."""
+        wanted = set(self._payload["tests"])
+        self._items = {item.nodeid: item for item in session.items if item.nodeid in wanted}
+        gc.collect()
+        gc.freeze()
+        self.is_ready = True
+        self._channel.send(
+            {
+                "is": "ready",
+                "tests": list(self._items),
+                "problems": self._problems,
+                "absent": self._redirect.absent,
+            }
+        )
+        while (message := self._channel.receive())["do"] != "bye":
+            self._channel.send(self._answer(session, message))
+        session._setupstate.teardown_exact(None)  # noqa: SLF001 - what runtestprotocol calls
+        return True
+
+    def _answer(self, session: pytest.Session, message: Message) -> Message:
+        match message["do"]:
+            case "pin":
+                return {"is": "pinned", "ok": side.pin(message["cpus"])}
+            case "modules":
+                right, wrong = self._redirect.loaded()
+                return {"is": "modules", "right": right, "wrong": wrong}
+            case "test":
+                return self._test(session, message)
+            case unknown:
+                return {"is": "confused", "message": f"unknown message {unknown!r}"}
+
+    # -- one test
+
+    def _test(self, session: pytest.Session, message: Message) -> Message:
+        item = self._items[message["test"]]
+        self._plan = {part: tuple(plan) for part, plan in message.get("block", {}).items()}
+        self._is_profiling = bool(message.get("profile"))
+        session._setupstate.teardown_exact(item)  # noqa: SLF001 - ends fixtures of other modules only
+        wall = cpu = delay = 0
+        for _ in range(message.get("times", 1)):
+            self._blocks = {}
+            for report in runtestprotocol(item, log=False, nextitem=item.parent):  # type: ignore[arg-type]
+                if not report.passed:
+                    return {"is": "done", "outcome": report.outcome, "message": _why(report)}
+            wall, cpu, delay = wall + self._call[0], cpu + self._call[1], delay + self._call[2]
+        return {
+            "is": "done",
+            "outcome": "passed",
+            "cost": [wall, cpu, delay],
+            "functions": self._functions,
+            "values": self._values(item),
+            "blocks": {
+                part: {"n": block.iterations, "costs": block.costs, "functions": block.functions}
+                for part, block in self._blocks.items()
+            },
+        }
+
+    @staticmethod
+    def _values(item: pytest.Item) -> dict[str, float]:
+        extra = item.stash[STATE].recorder.extra if STATE in item.stash else []
+        return {
+            m.metric.name: m.value
+            for m in extra
+            if m.metric.kind is Kind.TIMING and isinstance(m.value, int | float)
+        }
+
+    def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
+        """Return rounds on demand, or one block where a running event loop must not be kept waiting."""
+        del test
+        name = f"{part}@cold" if cold else part
+        if not is_async and not _has_running_loop():
+            return side.lockstep(self._channel, name, is_cold=cold)
+        block = side.Block((1, 1, False) if cold else self._plan.get(name, (1, 1, False)))
+        self._blocks[name] = block
+        return block.schedule(profile=self._is_profiling)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Give a measured test its recorder, fresh for every repetition."""
+        if is_gated(item):
+            prepare(item, self)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Time the body of a test that measures nothing itself."""
+        del item
+        gc.collect()
+        gc.disable()
+        try:
+            if self._is_profiling:
+                with Profiler() as profiler:
+                    result = yield
+                self._functions = profiler.functions(1)
+                return result
+            delay, wall, cpu = self._queue.delay_ns(), time.perf_counter_ns(), time.process_time_ns()
+            result = yield
+            cpu_end, wall_end = time.process_time_ns(), time.perf_counter_ns()
+            self._call = (wall_end - wall, cpu_end - cpu, self._queue.delay_ns() - delay)
+            return result
+        finally:
+            gc.enable()
+
+
+class _Place:
+    """Holds the name of the measuring session, so that no other one is registered."""
+
+
+def _has_running_loop() -> bool:
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        return True
+    return False
+
+
+def _why(report: pytest.TestReport) -> str:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else str(report.longrepr or report.outcome)
+    return (text.strip().splitlines() or ["no message"])[0][:300]
