@@ -42,6 +42,9 @@ _SCALES: Final = {
     "1": {"": 1.0},
     "1/s": {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600, "Hz": 1.0},
 }
+UNITS: Final = frozenset(_SCALES)
+"""The package's own units; a metric with any other has a label that is only printed."""
+
 _EXAMPLES: Final = {
     "ns": "'250 ms', '30s', '5min'",
     "B": "'500 MB' (1000) or '500 MiB' (1024)",

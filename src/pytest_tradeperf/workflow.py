@@ -47,10 +47,8 @@ def confirm_with_stored(
         try:
             records = list(remeasure(tests))
         except TradeperfError as error:
-            return [
-                *_broken(suspects, str(error)),
-                *fallback.decide(_without(pending, tests), {}, context, why),
-            ]
+            others = [item for item in pending if item not in suspects]
+            return [*_broken(suspects, str(error)), *fallback.decide(others, {}, context, why)]
         for record in records:
             for measurement in record.measurements:
                 if isinstance(measurement.value, int | float):
@@ -62,10 +60,6 @@ def _broken(pending: Iterable[Pending], why: str) -> list[Row]:
     return [
         Row(test=p.test, metric=p.measurement.metric.name, verdict=Verdict.ERROR, note=why) for p in pending
     ]
-
-
-def _without(pending: Iterable[Pending], tests: list[str]) -> list[Pending]:
-    return [item for item in pending if item.test not in tests]
 
 
 def missing_tests(baseline: Baseline, collected: Iterable[str], is_whole: Callable[[str], bool]) -> list[Row]:

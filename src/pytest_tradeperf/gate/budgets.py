@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pytest_tradeperf.errors import MarkerError, UnitError
 from pytest_tradeperf.model import Measurement, Row, Verdict, Waiver
-from pytest_tradeperf.units import Limit, format_percent, format_quantity, parse_fraction, parse_limit
+from pytest_tradeperf.units import UNITS, Limit, format_percent, format_quantity, parse_fraction, parse_limit
 
 LIMIT_UNITS: Final = {"wall": "ns", "cpu": "ns", "peak_rss": "B"}
 """Marker arguments that are limits, with their dimension."""
@@ -71,7 +71,10 @@ def read_budget(markers: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) ->
 
 
 def breaches(spec: BudgetSpec, measurements: Iterable[Measurement], test: str) -> list[Row]:
-    """Return a row for every limit that was exceeded; ``error`` for one whose metric was not measured."""
+    """Return a row for every limit that was exceeded; ``error`` for one that cannot be judged.
+
+    That is a limit on what was not measured, on a digest, or in another dimension than the metric.
+    """
     measured = {m.metric.name: m for m in measurements}
     rows = []
     for name, limit in spec.limits.items():
@@ -82,16 +85,29 @@ def breaches(spec: BudgetSpec, measurements: Iterable[Measurement], test: str) -
             rows.append(Row(test=test, metric=name, verdict=Verdict.ERROR, note=note))
         for measurement in found:
             value = measurement.value
-            if isinstance(value, int | float) and not limit.allows(value):
+            if isinstance(value, str) or not _is_comparable(limit.unit, measurement.metric.unit):
+                kind = "an answer" if isinstance(value, str) else f"measured in {measurement.metric.unit!r}"
+                note = f"limit {limit} on {measurement.metric.name!r}, which is {kind}"
+                rows.append(Row(test=test, metric=measurement.metric.name, verdict=Verdict.ERROR, note=note))
+            elif not limit.allows(value):
                 rows.append(_breach(test, measurement, value, limit))
     return rows
+
+
+def _is_comparable(limit: str, metric: str) -> bool:
+    """Return whether a limit's unit bounds a metric's: the same, or for a label a number or a rate."""
+    if limit == metric:
+        return True
+    is_label = metric not in UNITS
+    return is_label and (limit == "1" or (limit == "1/s" and metric.endswith("/s")))
 
 
 def _measured_for(name: str, measured: Mapping[str, Measurement]) -> list[Measurement]:
     """Return the measurements a limit applies to: that name, or every part's and cache state's."""
     if name in measured:
         return [measured[name]]
-    return [m for full, m in measured.items() if full.split(".", 1)[-1].split("@")[0] == name]
+    plain = {full: full.split("@")[0] for full in measured}
+    return [m for full, m in measured.items() if name in (plain[full], plain[full].split(".", 1)[-1])]
 
 
 def _breach(test: str, measurement: Measurement, value: float, limit: Limit) -> Row:
@@ -122,7 +138,7 @@ def _limit(where: str, value: object, unit: str | None) -> Limit:
         limit = parse_limit(value, unit)
     except UnitError as error:
         raise MarkerError(f"{where}: {error}") from error
-    if limit.value == 0 and not limit.at_least and unit is not None:
+    if limit.value == 0 and not limit.at_least and limit.unit in ("ns", "B"):
         raise MarkerError(f"{where}: a limit of {value!r} can never be kept; leave it out or raise it")
     return limit
 
@@ -168,9 +184,8 @@ def _waiver(merged: Mapping[str, Any]) -> Waiver | None:
     if not isinstance(reason, str) or not reason.strip():
         raise MarkerError(f"perf_budget(reason={reason!r}): say why the loss is accepted")
     try:
-        day = until if isinstance(until, dt.date) else dt.date.fromisoformat(until)
+        text = until.isoformat()[:10] if isinstance(until, dt.date) else until
+        day = dt.date.fromisoformat(text)
     except (TypeError, ValueError) as error:
         raise MarkerError(f"perf_budget(until={until!r}): write a date such as '2027-01-31'") from error
-    return Waiver(
-        fraction=_fraction("accept", merged["accept"]), reason=reason, until=day.strftime("%Y-%m-%d")
-    )
+    return Waiver(fraction=_fraction("accept", merged["accept"]), reason=reason, until=day.isoformat())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_tradeperf.gate.digests import first_difference
 from pytest_tradeperf.model import BaselineLine, Better, Kind, Measurement, Row, TestRecord, Verdict
-from pytest_tradeperf.units import format_percent, format_quantity
+from pytest_tradeperf.units import format_quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +41,14 @@ class Judgement:
 def allowed(record: TestRecord, context: Context) -> float:
     """Return the relative change this test's timings may show: its threshold or a standing waiver."""
     threshold = context.threshold if record.threshold is None else record.threshold
+    return max(threshold, waived(record, context))
+
+
+def waived(record: TestRecord, context: Context) -> float:
+    """Return the relative loss that a waiver accepts, through the day it names; 0 without one."""
     waiver = record.accept
-    if waiver is not None and dt.date.fromisoformat(waiver.until) >= context.today:
-        return max(threshold, waiver.fraction)
-    return threshold
+    stands = waiver is not None and dt.date.fromisoformat(waiver.until) >= context.today
+    return waiver.fraction if waiver is not None and stands else 0.0
 
 
 def judge(record: TestRecord, lines: Mapping[str, BaselineLine], context: Context) -> Judgement:
@@ -74,7 +78,7 @@ def judge(record: TestRecord, lines: Mapping[str, BaselineLine], context: Contex
                 )
         else:
             decide = _digest if metric.kind is Kind.DIGEST else _counter
-            extra = threshold if record.accept is not None else 0.0
+            extra = waived(record, context)
             rows.append(_explained(decide(record.test, measurement, line, extra), line, context))
     rows += missing_metrics(record, lines)
     return Judgement(rows=tuple(rows), pending=tuple(pending))
@@ -188,9 +192,3 @@ def _row(
         change=change,
         note=note,
     )
-
-
-def describe(row: Row) -> str:
-    """Return a row as one line for a failure report."""
-    change = f" ({format_percent(row.change, sign=True)})" if row.change is not None else ""
-    return f"{row.verdict.replace('_', ' ')}: {row.metric}{change}: {row.note}"

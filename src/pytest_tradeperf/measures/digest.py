@@ -1,8 +1,9 @@
 """A value reduced to a canonical text and its hash, the same in every process and for every hash seed.
 
 The text is JSON. Containers carry a tag, mappings and sets are sorted, floats are written so that
-they read back exactly. A large numeric array is written as block sums
-(a sketch) so that the text stays small and can still be compared with a tolerance.
+they read back exactly. A large array of floats is written as block sums (a sketch) so that the text
+stays small and can still be compared with a tolerance. What differs between platforms for one and the
+same value (byte order, path separators, extended precision) is levelled or refused.
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ FULL_ARRAY: Final = (2048, 256, 16)
 
 SKETCH_BLOCKS: Final = 32
 TEXT_BYTES: Final = 64 * 1024
+_BIG: Final = 2**64
 
 
 def digest(value: object, *, exact: bool = False) -> tuple[str, str | None]:
@@ -48,11 +50,14 @@ def digest(value: object, *, exact: bool = False) -> tuple[str, str | None]:
     >>> digest({"b": 1, "a": {2, 3}})[1]
     '{"dict":[["a",{"set":[2,3]}],["b",1]]}'
     """
-    for full in FULL_ARRAY:
-        walk = _Walk(full)
-        text = json.dumps(_canonical(value, walk, ()), separators=(",", ":"), ensure_ascii=True)
-        if len(text) <= TEXT_BYTES:
-            break
+    try:
+        for full in FULL_ARRAY:
+            walk = _Walk(full)
+            text = json.dumps(_canonical(value, walk, ()), separators=(",", ":"), ensure_ascii=True)
+            if len(text) <= TEXT_BYTES:
+                break
+    except RecursionError as error:
+        raise MeasureError(f"cannot digest a {type(value).__name__} nested this deeply") from error
     walk.bits.update(text.encode())
     fingerprint = f"sha256:{walk.bits.hexdigest()[:32]}"
     return fingerprint, text if len(text) <= TEXT_BYTES and not exact else None
@@ -71,26 +76,32 @@ def _canonical(value: Any, walk: _Walk, outer: tuple[int, ...]) -> Json:  # noqa
         return {"enum": f"{type(value).__qualname__}.{value.name}"}
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, str) else value
-    if isinstance(value, int):
-        return int(value)
+    if isinstance(value, int):  # json refuses integers of more than 4300 digits
+        return int(value) if abs(value) < _BIG else {"int": hex(value)}
     if isinstance(value, float):
         return _float(value)
     if isinstance(value, complex):
         return {"complex": [_float(value.real), _float(value.imag)]}
     if isinstance(value, bytes | bytearray | memoryview):
-        return {"bytes": hashlib.sha256(value).hexdigest(), "length": len(value)}
-    if isinstance(value, Decimal | Fraction | UUID | PurePath):
+        data = bytes(value)
+        return {"bytes": hashlib.sha256(data).hexdigest(), "length": len(data)}
+    if isinstance(value, Decimal | Fraction | UUID):
         return {type(value).__name__.lower(): str(value)}
+    if isinstance(value, PurePath):
+        return {"path": value.as_posix()}
+    if isinstance(value, range):
+        return {"range": [value.start, value.stop, value.step]}
     if id(value) in outer:
         raise MeasureError(f"cannot digest a {type(value).__name__} that contains itself")
     inner = (*outer, id(value))
-    known = _from_numpy_or_pandas(value, walk, inner)
-    if known is not None:
-        return known
+    for look in (_from_pandas, _from_numpy):
+        known = look(value, walk, inner)
+        if known is not None:
+            return known
     if isinstance(value, dt.date | dt.time):
         return {"time": value.isoformat()}
     if isinstance(value, dt.timedelta):
-        return {"timedelta": value / dt.timedelta(microseconds=1)}
+        return {"timedelta": value // dt.timedelta(microseconds=1)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = [[f.name, _canonical(getattr(value, f.name), walk, inner)] for f in dataclasses.fields(value)]
         return {"dataclass": type(value).__qualname__, "fields": pairs}
@@ -110,13 +121,15 @@ def _float(value: float) -> Json:
     return float(value) if math.isfinite(value) else {"float": repr(float(value))}
 
 
-def _key(canonical: Json) -> str:
-    return json.dumps(canonical, sort_keys=True)
+def _key(canonical: Json) -> tuple[bool, float, str]:
+    """Sort numbers by value, so that rounding does not reorder them, and before everything else by text."""
+    is_number = isinstance(canonical, int | float) and not isinstance(canonical, bool)
+    return (not is_number, canonical if is_number else 0.0, json.dumps(canonical, sort_keys=True))
 
 
 def _plain(value: object, outer: tuple[int, ...]) -> Json:
-    """Return the canonical form of a key or set member, whose arrays would not be sorted yet."""
-    return _canonical(value, _Walk(FULL_ARRAY[0]), outer)
+    """Return the canonical form of a key or set member, kept whole: its arrays are not in the hash."""
+    return _canonical(value, _Walk(sys.maxsize), outer)
 
 
 def _by_key(mapping: Mapping[Any, Any], outer: tuple[int, ...]) -> list[tuple[Any, Any]]:
@@ -138,50 +151,74 @@ def _sequence(value: Sequence[Any], walk: _Walk, outer: tuple[int, ...]) -> Json
     )
 
 
-def _from_numpy_or_pandas(  # noqa: PLR0911 - a branch a type
+def _from_pandas(  # noqa: PLR0911 - a branch a type
     value: Any, walk: _Walk, outer: tuple[int, ...]
 ) -> Json | None:
-    """Return the form of numpy and pandas values; looks them up only if their library is loaded."""
-    np, pd = sys.modules.get("numpy"), sys.modules.get("pandas")
-    if pd is not None:
-        if isinstance(value, pd.DataFrame):
-            columns = [
-                [_plain(c, outer), _column(value.iloc[:, i], walk, outer)]
-                for i, c in enumerate(value.columns)
-            ]
-            return {"frame": columns, "index": _column(value.index, walk, outer)}
-        if isinstance(value, pd.Series):
-            return {"series": _column(value, walk, outer), "index": _column(value.index, walk, outer)}
-        if isinstance(value, pd.Index | pd.api.extensions.ExtensionArray):
-            return {"index": _column(value, walk, outer)}
-        if value is pd.NaT or value is pd.NA:
-            return {"missing": repr(value)}
-        if isinstance(value, pd.Timestamp | pd.Timedelta | pd.Period):
-            return {type(value).__name__.lower(): str(value)}
-    if np is not None:
-        if isinstance(value, np.ndarray):
-            return _array(value, walk) if value.dtype.kind in "biufcmMSU" else _objects(value, walk, outer)
-        if isinstance(value, np.generic):
-            return (
-                _canonical(value.item(), walk, outer)
-                if value.dtype.kind in "biufcSU"
-                else {"time": str(value)}
-            )
+    """Return the form of a pandas value, None for any other; looks pandas up only where it is loaded."""
+    pd = sys.modules.get("pandas")
+    if pd is None:
+        return None
+    if isinstance(value, pd.DataFrame):
+        columns = [
+            [_plain(c, outer), _column(value.iloc[:, i], walk, outer)] for i, c in enumerate(value.columns)
+        ]
+        names = [_plain(n, outer) for n in (*value.index.names, *value.columns.names)]
+        return {"frame": columns, "index": _column(value.index, walk, outer), "names": names}
+    if isinstance(value, pd.Series):
+        names = [_plain(n, outer) for n in (value.name, *value.index.names)]
+        index = _column(value.index, walk, outer)
+        return {"series": _column(value, walk, outer), "index": index, "names": names}
+    if isinstance(value, pd.Index):
+        return {"index": _column(value, walk, outer), "names": [_plain(n, outer) for n in value.names]}
+    if isinstance(value, pd.api.extensions.ExtensionArray):
+        return {"series": _column(value, walk, outer)}
+    if value is pd.NaT or value is pd.NA:
+        return {"missing": repr(value)}
+    if isinstance(value, pd.Timestamp | pd.Timedelta | pd.Period | pd.Interval):
+        return {type(value).__name__.lower(): str(value)}
     return None
+
+
+def _from_numpy(value: Any, walk: _Walk, outer: tuple[int, ...]) -> Json | None:
+    """Return the form of a numpy value, None for any other; looks numpy up only where it is loaded."""
+    np = sys.modules.get("numpy")
+    if np is None:
+        return None
+    if isinstance(value, np.ma.MaskedArray):  # what is under the mask is arbitrary
+        mask = np.ma.getmaskarray(value)
+        shown = np.where(mask, np.zeros((), value.dtype), value.data)
+        return {"masked": _any_array(shown, walk, outer), "mask": _array(mask, walk)}
+    if isinstance(value, np.ndarray):
+        return _any_array(value, walk, outer)
+    if isinstance(value, np.generic):
+        if value.dtype.kind in "mM":
+            return {"time": str(value)}
+        _refuse_extended(value.dtype)
+        return _canonical(value.item(), walk, outer)
+    return None
+
+
+def _any_array(array: "np.ndarray[Any, Any]", walk: _Walk, outer: tuple[int, ...]) -> Json:
+    return _array(array, walk) if array.dtype.kind in "biufcmMSU" else _objects(array, walk, outer)
+
+
+def _refuse_extended(dtype: "np.dtype[Any]") -> None:
+    """Refuse long doubles: their width and padding differ between platforms and processes."""
+    if dtype.kind in "fc" and dtype.itemsize > (8 if dtype.kind == "f" else 16):
+        raise MeasureError(f"cannot digest {dtype}: its precision differs between platforms; cast to float64")
 
 
 def _column(column: Any, walk: _Walk, outer: tuple[int, ...]) -> Json:
     import numpy as np
 
     values = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
-    form = _array(values, walk) if values.dtype.kind in "biufcmMSU" else _objects(values, walk, outer)
-    return {"dtype": str(column.dtype), "values": form}
+    return {"dtype": str(column.dtype), "values": _any_array(values, walk, outer)}
 
 
 def _objects(array: "np.ndarray[Any, Any]", walk: _Walk, outer: tuple[int, ...]) -> Json:
     if array.dtype.names:
         return {
-            "fields": [[n, _array(array[n], walk)] for n in array.dtype.names],
+            "fields": [[n, _any_array(array[n], walk, outer)] for n in array.dtype.names],
             "shape": list(array.shape),
         }
     return {
@@ -193,6 +230,7 @@ def _objects(array: "np.ndarray[Any, Any]", walk: _Walk, outer: tuple[int, ...])
 def _array(array: "np.ndarray[Any, Any]", walk: _Walk) -> Json:
     import numpy as np
 
+    _refuse_extended(array.dtype)
     flat = np.ascontiguousarray(array).ravel()
     form: dict[str, Json] = {"array": array.dtype.str.lstrip("<>|="), "shape": list(array.shape)}
     walk.bits.update(flat.astype(flat.dtype.newbyteorder("<"), copy=False).tobytes())
@@ -201,6 +239,8 @@ def _array(array: "np.ndarray[Any, Any]", walk: _Walk) -> Json:
         form["data"] = [_canonical(v, _Walk(0), ()) for v in values]
     elif flat.dtype.kind == "f":
         form["sketch"] = _sketch(flat)
+    elif flat.dtype.kind == "c":
+        form["sketch"] = _sketch(np.column_stack([flat.real, flat.imag]).ravel())
     else:  # integers, booleans, dates and text have no rounding to forgive
         form["sha256"] = hashlib.sha256(
             flat.astype(flat.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -220,12 +260,13 @@ def _sketch(flat: "np.ndarray[Any, Any]") -> list[list[Json]]:
     marks = np.where(finite, 0, np.where(np.isnan(flat), 1, np.where(flat > 0, 2, 3)))
     starts = np.linspace(0, flat.size, SKETCH_BLOCKS, endpoint=False).astype("int64")
     place = np.arange(flat.size) - np.repeat(starts, np.diff(np.append(starts, flat.size))) + 1.0
-    columns = (
-        np.add.reduceat(clean, starts),
-        np.add.reduceat(np.abs(clean), starts),
-        np.add.reduceat(clean * place, starts),
-        np.add.reduceat(np.abs(clean) * place, starts),
-    )
+    with np.errstate(over="ignore"):  # sums of huge values may be infinite, and are unequal then
+        columns = (
+            np.add.reduceat(clean, starts),
+            np.add.reduceat(np.abs(clean), starts),
+            np.add.reduceat(clean * place, starts),
+            np.add.reduceat(np.abs(clean) * place, starts),
+        )
     special = np.add.reduceat(marks * place.astype("int64"), starts)
     return [
         [int(s), int(m), *(float(c[i]) for c in columns)]

@@ -26,7 +26,20 @@ def low_decile(values: Sequence[float]) -> float:
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """Return the ``q`` quantile of ``values``, 0 <= q <= 1 (Hyndman and Fan 1996, type 7: linear)."""
+    """Return the ``q`` quantile of ``values`` (Hyndman and Fan 1996, type 7: linear).
+
+    Raises
+    ------
+    ValueError
+        For no values, or a ``q`` outside 0..1.
+
+    Examples
+    --------
+    >>> quantile([3, 1, 2], 0.5), quantile([0, 10], 0.25)
+    (2.0, 2.5)
+    """
+    if not 0 <= q <= 1:
+        raise ValueError(f"a quantile lies between 0 and 1, not at {q!r}")
     if not values:
         raise ValueError("no values to take a quantile of")
     ordered = sorted(values)
@@ -38,6 +51,11 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 def robust_sd(values: Sequence[float]) -> float:
     """Return 1.4826 x the median absolute deviation, normal-consistent (Hampel 1974); 0 for one value.
+
+    Raises
+    ------
+    ValueError
+        For no values.
 
     Examples
     --------

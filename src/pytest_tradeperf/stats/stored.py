@@ -41,11 +41,15 @@ def against_stored(
     process, lies beyond ``detectable``. ``accepted_noise`` is the relative spread at acceptance.
     """
     if accepted <= 0 or not fresh:
-        raise ValueError(f"need a positive accepted value and at least one fresh one, not {accepted!r}")
+        raise ValueError(
+            f"need a positive accepted value and fresh values, not {accepted!r} and {len(fresh)} values"
+        )
     ratios = [value / accepted for value in fresh]
-    spread = max(accepted_noise, robust_sd(ratios) / median(ratios)) if len(ratios) > 1 else accepted_noise
+    centre = median(ratios)
+    # Values of 0, below the clock's resolution, have no relative spread of their own.
+    spread = max(accepted_noise, robust_sd(ratios) / centre if centre > 0 else 0.0)
     return StoredEstimate(
-        change=median(ratios) - 1,
+        change=centre - 1,
         low=min(ratios) - 1,
         high=max(ratios) - 1,
         detectable=max(floor, SPREADS * spread),
