@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_tradeperf.pipeline.altdata import cboe, edgar, news, stocktwits
 from pytest_tradeperf.pipeline.altdata.model import Item, Source, SourceReport
 from pytest_tradeperf.pipeline.altdata.sentiment import SentimentScorer
 from pytest_tradeperf.pipeline.altdata.settings import FeedSettings
 from pytest_tradeperf.pipeline.errors import MissingExtraError, SettingError
-from pytest_tradeperf.pipeline.net.policy import HostPolicy
+from pytest_tradeperf.pipeline.net.policy import HostPolicy, utc_now
 
 if TYPE_CHECKING:
     import httpx2
@@ -111,6 +111,7 @@ async def open_sources(
     *,
     policy: Callable[[HostPolicy], HostPolicy] | None = None,
     transport: "Callable[[str], httpx2.AsyncBaseTransport] | None" = None,
+    now: Callable[[], datetime] = utc_now,
 ) -> AsyncIterator[tuple[list[Source], list[str]]]:
     """Yield the sources that `settings` name, ready to ask, and a line for each that cannot be asked.
 
@@ -122,6 +123,8 @@ async def open_sources(
         Changes each source's policy, for example its deadline.
     transport
         Makes what replaces real sockets, by source name.
+    now
+        Wall clock for stamps and ages; give a world's own when its time stands still.
 
     Raises
     ------
@@ -135,11 +138,12 @@ async def open_sources(
         for name in settings.sources:
             try:
                 agent = edgar.contact_agent(settings.sec_user_agent) if name == "sec" else _AGENT
-                fetcher = _fetcher(
+                fetcher = _open(
                     policy(POLICIES[name]) if policy else POLICIES[name],
-                    agent=agent,
+                    headers={"User-Agent": agent},
                     transport=transport(name) if transport else None,
                     trust_env=settings.trust_env,
+                    now=now,
                 )
                 sources.append(_source(name, settings, fetcher, scorer))
             except SettingError as error:
@@ -171,13 +175,11 @@ def _source(name: str, settings: FeedSettings, fetcher: "Fetcher", scorer: Senti
             return cboe.CboeSource(fetcher, base_url=settings.cboe_url)
 
 
-def _fetcher(
-    policy: HostPolicy, *, agent: str, transport: "httpx2.AsyncBaseTransport | None", trust_env: bool
-) -> "Fetcher":
+def _open(policy: HostPolicy, **options: Any) -> "Fetcher":
     try:
         from pytest_tradeperf.pipeline.net.fetcher import Fetcher
     except ImportError as error:
         raise MissingExtraError(
             f"live data needs the network stack ({error.name} is missing); install pytest-tradeperf[pipeline]"
         ) from error
-    return Fetcher(policy, headers={"User-Agent": agent}, transport=transport, trust_env=trust_env)
+    return Fetcher(policy, **options)

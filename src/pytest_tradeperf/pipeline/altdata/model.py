@@ -9,6 +9,7 @@ from pytest_tradeperf.pipeline.errors import SettingError
 from pytest_tradeperf.pipeline.net.metrics import NetStatistics
 
 _SECONDS_A_MINUTE = 60.0
+_LONGEST_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +139,16 @@ class SourceReport:
         lines = []
         for ticker in sorted(self.feeds):
             feed = self.feeds[ticker]
+            # What was asked for may be no ticker at all; a report must stay one short printable line each.
+            name = (
+                ticker
+                if ticker.isprintable() and len(ticker) <= _LONGEST_SHOWN
+                else f"{ticker!r:.{_LONGEST_SHOWN}}"
+            )
             if feed.failure is not None:
                 instead = f"copy of {feed.age_s:.0f} s ago" if feed.age_s is not None else "nothing"
-                lines.append(f"{self.source} {ticker}: {feed.failure.kind}, {instead} instead")
-            lines += [f"{self.source} {ticker}: {note}" for note in feed.notes]
+                lines.append(f"{self.source} {name}: {feed.failure.kind}, {instead} instead")
+            lines += [f"{self.source} {name}: {note}" for note in feed.notes]
         return tuple(lines)
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pytest_tradeperf.pipeline.altdata.model import FeedFailure, Item, SourceReport, TickerFeed
-from pytest_tradeperf.pipeline.altdata.tickers import TickerError, normalised
 from pytest_tradeperf.pipeline.net.errors import DeadlineError, NetworkError
+from pytest_tradeperf.pipeline.net.tickers import TickerError, normalised
 
 if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.net.fetcher import Answer, Fetcher

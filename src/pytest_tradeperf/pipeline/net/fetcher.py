@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -32,7 +32,7 @@ from pytest_tradeperf.pipeline.net.flight import SingleFlight
 from pytest_tradeperf.pipeline.net.gate import ACCEPT, FETCHED_AT, FRESH_S, VALUE, Gate
 from pytest_tradeperf.pipeline.net.memory import MemoryStorage
 from pytest_tradeperf.pipeline.net.metrics import NetCounters, NetStatistics
-from pytest_tradeperf.pipeline.net.policy import HostPolicy
+from pytest_tradeperf.pipeline.net.policy import HostPolicy, utc_now
 from pytest_tradeperf.pipeline.net.routes import RoutedTransport
 
 T = TypeVar("T")
@@ -66,10 +66,6 @@ class Answer(Generic[T]):
     stale: NetworkError | None = None
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Fetcher:
     """Fetches from one source under one policy; use it with ``async with``, inside one event loop.
 
@@ -97,7 +93,7 @@ class Fetcher:
         transport: httpx2.AsyncBaseTransport | None = None,
         storage: AsyncBaseStorage | None = None,
         trust_env: bool = True,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.policy = policy
         self._now = now

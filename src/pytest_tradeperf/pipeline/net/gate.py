@@ -6,7 +6,7 @@ It stands below the cache, so that a hit costs no permission, and an answer that
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -30,7 +30,7 @@ from pytest_tradeperf.pipeline.net.errors import (
 )
 from pytest_tradeperf.pipeline.net.metrics import NetCounters
 from pytest_tradeperf.pipeline.net.pacer import Pacer
-from pytest_tradeperf.pipeline.net.policy import HostPolicy
+from pytest_tradeperf.pipeline.net.policy import HostPolicy, utc_now
 
 ACCEPT = "tradeperf.accept"
 VALUE = "tradeperf.value"
@@ -185,10 +185,10 @@ class Gate(httpx2.AsyncBaseTransport):
         return bytes(parts)
 
     def _answer(self, request: httpx2.Request, response: httpx2.Response, body: bytes) -> httpx2.Response:
-        now = self._now()
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        headers["date"] = format_datetime(now.astimezone(UTC), usegmt=True)
-        headers[FETCHED_AT] = now.isoformat()
+        # hishel reckons freshness by the real clock; our stamp follows the one we were given.
+        headers["date"] = format_datetime(utc_now(), usegmt=True)
+        headers[FETCHED_AT] = self._now().isoformat()
         fresh = request.extensions[FRESH_S]
         if fresh > 0:
             # Ours to say how long a copy is good: most sources send no rule, or no-store to browsers.
@@ -221,6 +221,7 @@ class Gate(httpx2.AsyncBaseTransport):
 def retry_after_s(text: str | None, now: datetime) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks for; None if it says nothing readable.
 
+    >>> from datetime import UTC
     >>> retry_after_s("2", datetime(2026, 1, 1, tzinfo=UTC))
     2.0
     >>> retry_after_s("Thu, 01 Jan 2026 00:00:30 GMT", datetime(2026, 1, 1, tzinfo=UTC))

@@ -1,9 +1,15 @@
-"""What a host allows and how patient we are with it: plain frozen records, no behaviour."""
+"""What a host allows, how patient we are with it, and by which clock: plain frozen records."""
 
 import math
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from pytest_tradeperf.pipeline.errors import SettingError
+
+
+def utc_now() -> datetime:
+    """Return the present moment in UTC: the default of every injected wall clock."""
+    return datetime.now(UTC)
 
 
 def _positive(name: str, value: float) -> None:

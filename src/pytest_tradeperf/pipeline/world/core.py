@@ -24,7 +24,7 @@ _HANDLERS = {
     "cboe": feeds.cboe,
     "market": market,
 }
-_STALE = timedelta(days=3)
+_STALE = timedelta(days=5)
 _CHALLENGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Checking</body></html>"
 _SHAPELESS = b'{"unexpected":{"shape":[1,2,3]},"items":null}'
 _DEEP_LEVELS = 100_000

@@ -122,7 +122,7 @@ class World:
         if target.startswith(_CONTROL):
             await wire.send(writer, self._control(method, target, body), pause_s=0)
             return True
-        service, rest = _route(target)
+        service, rest = wire.route(target)
         if service is None:
             missing = Reply.of_json(
                 {"error": f"no service here; known are {', '.join(SERVICES)}"}, status=404
@@ -179,14 +179,6 @@ class World:
                 return Reply.of_json(
                     {"error": "known are GET stats, GET log, POST reset, POST faults"}, status=404
                 )
-
-
-def _route(target: str) -> tuple[str | None, str]:
-    """Split ``/sec/files/x`` into ``sec`` and ``/files/x``; bare ``/v1/...`` is the language model."""
-    if target.startswith("/v1/"):
-        return "llm", target
-    service, slash, rest = target.lstrip("/").partition("/")
-    return (service, slash + rest) if service in SERVICES else (None, target)
 
 
 @contextlib.contextmanager

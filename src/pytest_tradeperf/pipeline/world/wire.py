@@ -9,7 +9,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pytest_tradeperf.pipeline.world.messages import Reply, WorldRequest
-from pytest_tradeperf.pipeline.world.settings import FaultKind
+from pytest_tradeperf.pipeline.world.settings import SERVICES, FaultKind
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 _REQUEST_LINE_PARTS = 3  # method, target, version
@@ -73,6 +73,14 @@ def request_of(
     return WorldRequest(
         method=method, service=service, path=unquote(parts.path), query=query, headers=headers, body=body
     )
+
+
+def route(target: str) -> tuple[str | None, str]:
+    """Split ``/sec/files/x`` into ``sec`` and ``/files/x``; bare ``/v1/...`` is the language model."""
+    if target.startswith("/v1/"):
+        return "llm", target
+    service, slash, rest = target.lstrip("/").partition("/")
+    return (service, slash + rest) if service in SERVICES else (None, target)
 
 
 def head_of(reply: Reply, *, length: int | None, keep: bool) -> bytes:

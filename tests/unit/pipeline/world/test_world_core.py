@@ -144,7 +144,7 @@ def test_a_fault_can_be_aimed_at_one_ticker() -> None:
 
 def test_stale_payloads_are_days_old() -> None:
     core = WorldCore(WorldSettings(faults=parse_faults("cboe=stale"), now=NOW))
-    assert json.loads(core.plan(TARGETS["cboe"], 0.0).reply.body)["timestamp"] == "2026-02-27 15:30:00"
+    assert json.loads(core.plan(TARGETS["cboe"], 0.0).reply.body)["timestamp"] == "2026-02-25 15:30:00"
 
 
 def test_a_client_that_has_the_payload_gets_304() -> None:
