@@ -1,3 +1,4 @@
+import ctypes
 import sys
 from pathlib import Path
 
@@ -71,11 +72,11 @@ def test_trimming_works_without_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
             self.calls.append(pad)
             return 1
 
-    monkeypatch.setattr(resident.ctypes, "CDLL", Libc)
+    monkeypatch.setattr(ctypes, "CDLL", Libc)
     assert resident.trim_heap()
 
 
 def test_a_libc_without_trimming_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psutil", None)
-    monkeypatch.setattr(resident.ctypes, "CDLL", lambda _name: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
     assert not resident.trim_heap()

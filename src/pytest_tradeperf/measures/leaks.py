@@ -1,0 +1,367 @@
+"""Whether calling something again and again leaves anything behind: memory, files, threads, tasks.
+
+Two stages. Rounds of k calls, each ending with a garbage collection and a snapshot, make a series; a
+series that rises significantly *and* by a real amount per call is a suspect. More rounds then tell a
+leak, which goes on, from a cache, which fills up. What leaks memory is found with memray.
+"""
+
+import asyncio
+import gc
+import math
+import os
+import sys
+import threading
+import time
+from array import array
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from pytest_tradeperf.errors import MeasureError
+from pytest_tradeperf.measures.heap import HeapTracker, Site, missing_instrument
+from pytest_tradeperf.stats.leaks import rising_p_value, theil_sen_slope
+from pytest_tradeperf.units import format_duration, format_quantity
+
+ROUNDS: Final = 12
+"""Rounds of the first stage; the first third is dropped as still settling."""
+
+MORE_ROUNDS: Final = 24
+SIGNIFICANT: Final = 0.01
+KEEPS_ON: Final = 0.5
+"""A leak keeps at least this share of its first slope."""
+
+FLOORS: Final = {"bytes": 8.0, "blocks": 0.05, "files": 0.05, "threads": 0.05, "tasks": 0.05}
+"""Smallest growth per call that is called a leak: below lie allocator and interpreter moods."""
+
+ROUND_NS: Final = 20_000_000
+"""Length a round aims at, so that k is large for quick calls and small caches fill in the warm-up."""
+
+LIMIT_NS: Final = 60_000_000_000
+_MAX_CALLS: Final = 20_000
+_MIN_CALLS: Final = 10
+_PROBE: Final = 10
+_ENOUGH: Final = {"bytes": 512 * 1024**2, "files": 200, "threads": 200, "tasks": 20_000}
+"""How much may be leaked while looking."""
+
+_EXTRAPOLATED: Final = 1_000_000
+
+
+class LeakVerdict(StrEnum):
+    """What repeated calls showed."""
+
+    CLEAN = "clean"
+    LEAKING = "leaking"
+    WARMING = "still warming"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """One thing that grew: how much per call, in each stage and at the end, with the p-value."""
+
+    signal: str
+    per_call: float
+    later: float
+    last: float
+    p_value: float
+
+    def __str__(self) -> str:
+        if self.signal == "bytes":
+            rate = format_quantity(self.later, "B")
+            return f"+{rate} per call ({format_quantity(self.later * _EXTRAPOLATED, 'B')} per million calls)"
+        many = format_quantity(round(self.later * _EXTRAPOLATED), "1")
+        return f"+{self.later:.3g} {self.signal} per call ({many} per million calls)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakReport:
+    """The answer: a verdict, what grew, where it was allocated, and what was not looked at."""
+
+    verdict: LeakVerdict
+    calls: int
+    growth: tuple[Growth, ...] = ()
+    sites: tuple[Site, ...] = ()
+    names: tuple[str, ...] = ()
+    note: str = ""
+
+    def describe(self) -> list[str]:
+        """Return the report as lines, the verdict first."""
+        head = f"{self.verdict} after {self.calls} calls" + (f": {self.note}" if self.note else "")
+        lines = [head, *(str(growth) for growth in self.growth)]
+        lines += [f"{format_quantity(s.bytes, 'B')} held by {s.where}" for s in self.sites]
+        return lines + [f"left open: {name}" for name in self.names]
+
+
+Search: TypeAlias = Generator[int, int, LeakReport]
+"""Yields how many calls to make next, is sent the nanoseconds they took, returns the report."""
+
+
+def find(
+    fn: Callable[..., Any],
+    *args: Any,
+    calls: int | None = None,
+    floor_bytes: float | None = None,
+    limit_ns: int = LIMIT_NS,
+    **kwargs: Any,
+) -> LeakReport:
+    """Call ``fn`` some hundreds to thousands of times and return what that left behind.
+
+    Parameters
+    ----------
+    fn
+        Any callable but a coroutine function, for which there is ``find_async``.
+    calls
+        Calls per round (default: as many as take 20 ms, at least 10 unless one takes long).
+    floor_bytes
+        Growth per call that is tolerated, in bytes (default: 8).
+    limit_ns
+        Time beyond which nothing is begun: the report is *undecided* then.
+    """
+    search = searching(calls=calls, floor_bytes=floor_bytes, limit_ns=limit_ns)
+    try:
+        count = next(search)
+        while True:
+            start = time.perf_counter_ns()
+            for _ in range(count):
+                fn(*args, **kwargs)
+            count = search.send(time.perf_counter_ns() - start)
+    except StopIteration as finished:
+        report: LeakReport = finished.value
+        return report
+    finally:
+        search.close()
+
+
+async def find_async(
+    fn: Callable[..., Awaitable[Any]],
+    *args: Any,
+    calls: int | None = None,
+    floor_bytes: float | None = None,
+    limit_ns: int = LIMIT_NS,
+    **kwargs: Any,
+) -> LeakReport:
+    """Await ``fn`` again and again in the running loop; else as ``find``."""
+    search = searching(calls=calls, floor_bytes=floor_bytes, limit_ns=limit_ns)
+    try:
+        count = next(search)
+        while True:
+            start = time.perf_counter_ns()
+            for _ in range(count):
+                await fn(*args, **kwargs)
+            await asyncio.sleep(0)  # callbacks of finished tasks run before anything is counted
+            count = search.send(time.perf_counter_ns() - start)
+    except StopIteration as finished:
+        report: LeakReport = finished.value
+        return report
+    finally:
+        search.close()
+
+
+def searching(*, calls: int | None, floor_bytes: float | None, limit_ns: int) -> Search:
+    """Return the search as a generator, so that plain and coroutine functions share it."""
+    if calls is not None and calls < 1:
+        raise MeasureError(f"calls={calls!r}: a round needs at least one call")
+    floors = FLOORS | ({"bytes": floor_bytes} if floor_bytes is not None else {})
+    yield 1  # the first call imports and fills what is filled once
+    spent = yield 1
+    per_call_ns = max(spent, 1)
+    k, made = calls or _calls_per_round(per_call_ns), 2
+    if calls is None and k > _PROBE:
+        probe = _Series(2)
+        probe.snapshot()
+        yield _PROBE
+        probe.snapshot()
+        k, made = min(k, _affordable(probe)), made + _PROBE
+    needed = (2 + ROUNDS) * k * per_call_ns
+    if needed > limit_ns:
+        note = (
+            f"a call takes {format_duration(per_call_ns)}, so {(2 + ROUNDS) * k} calls would take "
+            f"{format_duration(needed)} of the {format_duration(limit_ns)} allowed: give calls= or time="
+        )
+        return LeakReport(verdict=LeakVerdict.UNDECIDED, calls=made, note=note)
+    yield 2 * k
+    thaw = _freeze()
+    try:
+        first = _Series(ROUNDS)
+        for _ in range(ROUNDS):
+            yield k
+            first.snapshot()
+        made += (2 + ROUNDS) * k
+        suspects = [g for name in floors if (g := _suspect(name, first, k, floors[name])) is not None]
+        if not suspects:
+            return LeakReport(verdict=LeakVerdict.CLEAN, calls=made)
+        opened = _names()
+        second = _Series(MORE_ROUNDS)
+        for _ in range(MORE_ROUNDS):
+            yield k
+            second.snapshot()
+        made += MORE_ROUNDS * k
+        judged = [_persisting(g, second, k, floors[g.signal]) for g in suspects]
+        growth = tuple(g for g, verdict in judged if verdict is LeakVerdict.LEAKING)
+        if not growth:
+            warming = tuple(g for g, verdict in judged if verdict is LeakVerdict.WARMING)
+            if warming:
+                note = "growing, but ever more slowly: a cache that is still filling, or a slow leak"
+                return LeakReport(verdict=LeakVerdict.WARMING, calls=made, growth=warming, note=note)
+            return LeakReport(verdict=LeakVerdict.CLEAN, calls=made, note="what grew at first settled")
+        left = (_names() - opened).most_common(5)
+        names = tuple(f"{name} ({count} x)" for name, count in left)
+        sites: tuple[Site, ...] = ()
+        if any(g.signal in ("bytes", "blocks") for g in growth):
+            sites, growth, note = yield from _attribute(growth, k)
+            made += k
+        else:
+            note = ""
+        return LeakReport(
+            verdict=LeakVerdict.LEAKING, calls=made, growth=growth, sites=sites, names=names, note=note
+        )
+    finally:
+        thaw()
+
+
+def _calls_per_round(per_call_ns: int) -> int:
+    wanted = ROUND_NS // per_call_ns
+    patient = 10 * ROUND_NS // per_call_ns  # a slow call gets longer rounds before it gets few calls
+    return max(1, min(max(wanted, min(_MIN_CALLS, patient)), _MAX_CALLS))
+
+
+def _affordable(probe: "_Series") -> int:
+    """Return how many calls a round may have so that a bad leak exhausts neither memory nor descriptors."""
+    most = _MAX_CALLS
+    for name, enough in _ENOUGH.items():
+        before, after = probe.of(name)
+        per_call = (after - before) / _PROBE
+        if per_call >= FLOORS[name]:
+            most = min(most, int(enough / per_call / (2 + ROUNDS + MORE_ROUNDS)))
+    return max(most, 1)
+
+
+def _suspect(name: str, series: "_Series", k: int, floor: float) -> Growth | None:
+    values = series.settled(name)
+    if values is None:
+        return None
+    slope, p_value = theil_sen_slope(values) / k, rising_p_value(values)
+    if slope < floor or p_value >= SIGNIFICANT:
+        return None
+    return Growth(signal=name, per_call=slope, later=slope, last=slope, p_value=p_value)
+
+
+def _persisting(growth: Growth, series: "_Series", k: int, floor: float) -> tuple[Growth, LeakVerdict]:
+    values = series.of(growth.signal)
+    later, last = theil_sen_slope(values) / k, theil_sen_slope(values[-len(values) // 3 :]) / k
+    p_value = rising_p_value(values)
+    seen = Growth(signal=growth.signal, per_call=growth.per_call, later=later, last=last, p_value=p_value)
+    if last < floor or p_value >= SIGNIFICANT:
+        return seen, LeakVerdict.CLEAN
+    if min(later, last) < KEEPS_ON * growth.per_call:
+        return seen, LeakVerdict.WARMING
+    return seen, LeakVerdict.LEAKING
+
+
+def _attribute(
+    growth: tuple[Growth, ...], k: int
+) -> Generator[int, int, tuple[tuple[Site, ...], tuple[Growth, ...], str]]:
+    """Run one more round under memray: where the growth is allocated, and its size in bytes."""
+    if (reason := missing_instrument()) is not None:
+        return (), growth, f"where it is allocated is unknown: {reason}"
+    # A list that grows is moved now and then as a whole: what is allocated so rarely is not the leak.
+    tracker = HeapTracker(left=max(2, math.ceil(FLOORS["blocks"] * k)) if k > 1 else 1)
+    try:
+        tracker.__enter__()
+    except MeasureError as error:
+        return (), growth, f"where it is allocated is unknown: {error}"
+    try:
+        yield k
+        gc.collect()
+    finally:
+        tracker.__exit__(None, None, None)
+    sites = tracker.use.left
+    size = sum(site.bytes for site in sites) / k
+    seen = next((g for g in growth if g.signal == "bytes"), None)
+    if seen is None or size > seen.later:  # the C library does not see small Python objects
+        template = seen or next(g for g in growth if g.signal == "blocks")
+        found = replace(template, signal="bytes", per_call=size, later=size, last=size)
+        growth = (found, *(g for g in growth if g is not seen))
+    return sites[:5], growth, ""
+
+
+def _freeze() -> Callable[[], None]:
+    """Take what exists out of the collector's sight, so that collecting stays quick; return the way back."""
+    gc.collect()
+    if gc.get_freeze_count():
+        return lambda: None
+    gc.freeze()
+    return gc.unfreeze
+
+
+class _Series:
+    """Snapshots in arrays made beforehand: an observer that allocates would see itself leak."""
+
+    def __init__(self, rounds: int) -> None:
+        self._values = {name: array("q", bytes(8 * rounds)) for name in FLOORS}
+        self._round = 0
+        self._has_heap = _heap_bytes() is not None
+
+    def snapshot(self) -> None:
+        gc.collect()
+        values, i = self._values, self._round
+        values["blocks"][i] = sys.getallocatedblocks()
+        values["bytes"][i] = _heap_bytes() or 0
+        values["files"][i] = _open_files()
+        values["threads"][i] = threading.active_count()
+        values["tasks"][i] = _live_tasks()
+        self._round += 1
+
+    def of(self, name: str) -> Sequence[int]:
+        return self._values[name].tolist()
+
+    def settled(self, name: str) -> Sequence[int] | None:
+        if name == "bytes" and not self._has_heap:
+            return None
+        return self.of(name)[self._round // 3 :]
+
+
+def _heap_bytes() -> int | None:
+    """Return the bytes in use by the C library's allocator, or None where it does not tell."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    info = getattr(psutil, "heap_info", None)
+    if info is None:
+        return None
+    heap = info()
+    return int(heap.heap_used + heap.mmap_used)
+
+
+def _open_files() -> int:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        if Path(folder).is_dir():
+            return len(os.listdir(folder))  # noqa: PTH208 - a list of names leaves least behind
+    return 0
+
+
+def _live_tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # no loop runs in this thread
+        return 0
+
+
+def _names() -> Counter[str]:
+    """Return what is open now by name: files, threads and tasks."""
+    found = Counter(f"thread {thread.name}" for thread in threading.enumerate())
+    for entry in Path("/proc/self/fd").glob("*"):
+        try:
+            found[f"file {entry.readlink().name}"] += 1
+        except OSError:  # the listing's own descriptor is gone
+            continue
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        tasks = set()
+    found.update(f"task {getattr(task.get_coro(), '__qualname__', task.get_name())}" for task in tasks)
+    return found
