@@ -1,0 +1,263 @@
+"""The steps that a cycle and a morning report share: gather, decide, size, record.
+
+A desk holds what has been reached so far, so that a deadline, an error or Ctrl-C keeps all of it.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+from pytest_tradeperf.pipeline.debate.decision import Action, Decision, StopReason
+from pytest_tradeperf.pipeline.debate.panel import Panel
+from pytest_tradeperf.pipeline.errors import PipelineError
+from pytest_tradeperf.pipeline.llm.ledger import Ledger
+from pytest_tradeperf.pipeline.llm.queue import WorkQueue
+from pytest_tradeperf.pipeline.research import (
+    Feeds,
+    Heard,
+    Loaded,
+    Market,
+    Quality,
+    Researched,
+    hear_feeds,
+    load_market,
+    research_ticker,
+)
+from pytest_tradeperf.pipeline.stages import Progress
+
+TRADES: Final = (Action.BUY, Action.SELL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """What to hold for a decision: signed shares, the price and stop it was sized for, and why so much.
+
+    ``share`` is its value as a fraction of the account, signed like ``quantity``.
+    """
+
+    quantity: float
+    entry_price: float
+    stop_price: float | None
+    share: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One ticker from evidence to position; ``position`` None where there is nothing to hold."""
+
+    researched: Researched
+    decision: Decision
+    position: Position | None = None
+
+
+class Sizer(Protocol):
+    """How much to hold."""
+
+    def size(self, outcomes: Sequence[Outcome]) -> Mapping[str, Position]:
+        """Return a position for each ticker that gets one, limits over all of them respected."""
+        ...
+
+
+class Charts(Protocol):
+    """Draws."""
+
+    async def draw(self, outcome: Outcome) -> tuple[Path, ...]:
+        """Return the files drawn for one ticker; raises PipelineError or OSError where it cannot."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTrade:
+    """A trade an earlier decision opened and nothing has closed: signed shares and the price they cost."""
+
+    ticker: str
+    since: str
+    quantity: float
+    entry_price: float
+
+
+class Recorder(Protocol):
+    """Keeps decisions."""
+
+    def record(self, outcomes: Sequence[Outcome]) -> int:
+        """Return how many were stored; recording the same again changes nothing."""
+        ...
+
+    def open_trades(self) -> Sequence[OpenTrade]:
+        """Return the trades that are open, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything a desk works with. ``as_of`` is the moment all of it is about."""
+
+    market: Market
+    feeds: Feeds
+    panel: Panel
+    queue: WorkQueue
+    ledger: Ledger
+    as_of: datetime
+    sizer: Sizer | None = None
+    charts: Charts | None = None
+    recorder: Recorder | None = None
+
+
+class Desk:
+    """What has been gathered, decided and sized so far."""
+
+    def __init__(self, parts: Parts, tickers: Sequence[str], progress: Progress | None = None) -> None:
+        self.parts, self.tickers = parts, tuple(tickers)
+        self._progress = progress
+        self._loaded, self._heard = Loaded(bars={}), Heard()
+        self.degraded: list[str] = []
+        self.statistics: Mapping[str, Mapping[str, float]] = {}
+        self._researched: dict[str, Researched] = {}
+        self._decisions: dict[str, Decision] = {}
+        self._positions: Mapping[str, Position] = {}
+
+    @property
+    def researched(self) -> tuple[Researched, ...]:
+        """Tickers researched so far, in the order asked for."""
+        return tuple(self._researched[t] for t in self.tickers if t in self._researched)
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Tickers decided so far, in the order asked for."""
+        return tuple(
+            Outcome(
+                researched=self._researched[ticker],
+                decision=self._decisions[ticker],
+                position=self._positions.get(ticker),
+            )
+            for ticker in self.tickers
+            if ticker in self._decisions
+        )
+
+    async def gather(self, seconds: float) -> None:
+        """Ask market and feeds at once and research what they give; nothing here raises."""
+        parts = self.parts
+        if seconds <= 0:
+            self.degraded.append("feeds: no time left")
+        async with asyncio.TaskGroup() as group:
+            loading = group.create_task(load_market(parts.market, self.tickers, seconds=max(0.0, seconds)))
+            hearing = group.create_task(
+                hear_feeds(parts.feeds, self.tickers, as_of=parts.as_of, seconds=max(0.0, seconds))
+            )
+        self._loaded, self._heard = loading.result(), hearing.result()
+        self.degraded += [*self._loaded.degraded, *self._heard.degraded]
+        self.statistics = self._heard.statistics
+
+    def classify(self) -> None:
+        """Turn what was gathered into evidence, a mood and a quality for each ticker."""
+        bars, news = self._loaded.bars, self._heard.news
+        for ticker in self.tickers:
+            self._researched[ticker] = research_ticker(
+                ticker, bars.get(ticker), news.get(ticker), self.parts.as_of
+            )
+
+    async def decide(self, *, deadline: float, batch: int) -> None:
+        """Let the panel decide every usable ticker by ``deadline`` (loop's clock); the rest abstain."""
+        usable = [r.evidence for r in self.researched if r.quality is not Quality.UNUSABLE]
+        for researched in self.researched:
+            if researched.quality is Quality.UNUSABLE:
+                self._decisions[researched.ticker] = self._abstention(researched)
+        await self.parts.panel.decide_many(
+            usable, ledger=self.parts.ledger, deadline=deadline, batch=batch, on_decision=self._decided
+        )
+
+    def size(self) -> None:
+        """Turn decisions into positions, within the limits over all of them."""
+        if self.parts.sizer is None:
+            return
+        try:
+            self._positions = self.parts.sizer.size(self.outcomes)
+        except PipelineError as error:
+            self.degraded.append(f"sizing: {error}")
+
+    def record(self) -> int:
+        """Store what was decided; a store that is away is one more degraded line."""
+        if self.parts.recorder is None or not self._decisions:
+            return 0
+        try:
+            return self.parts.recorder.record(self.outcomes)
+        except (PipelineError, OSError) as error:
+            self.degraded.append(f"store: {error}")
+            return 0
+
+    def open_trades(self) -> tuple[OpenTrade, ...]:
+        """Return what the store holds open; none, with a degraded line, when it is away."""
+        if self.parts.recorder is None:
+            return ()
+        try:
+            return tuple(self.parts.recorder.open_trades())
+        except (PipelineError, OSError) as error:
+            self.degraded.append(f"store: {error}")
+            return ()
+
+    async def draw(self, outcomes: Sequence[Outcome], seconds: float) -> tuple[Path, ...]:
+        """Return the charts drawn within ``seconds``; one that fails or is late leaves the rest."""
+        charts = self.parts.charts
+        if charts is None or not outcomes:
+            return ()
+        if seconds <= 0:
+            self.degraded.append("charts: no time left")
+            return ()
+        tasks = {asyncio.ensure_future(charts.draw(outcome)): outcome for outcome in outcomes}
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=seconds)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        files: list[Path] = []
+        for task, outcome in tasks.items():
+            ticker = outcome.researched.ticker
+            if task not in done:
+                self.degraded.append(f"chart {ticker}: not within {seconds:.1f} s")
+            elif (error := task.exception()) is not None:  # whatever a drawing library raises
+                self.degraded.append(f"chart {ticker}: {str(error) or type(error).__name__}")
+            else:
+                files += task.result()
+        return tuple(files)
+
+    def _decided(self, decision: Decision) -> None:
+        self._decisions[decision.ticker] = decision
+        if self._progress is not None:
+            odds = "" if decision.probability is None else f" {decision.probability:.0%}"
+            count = f"{len(self._decisions)} of {len(self.tickers)}"
+            self._progress(f"{decision.ticker} {decision.action.value}{odds} ({count})")
+
+    def _abstention(self, researched: Researched) -> Decision:
+        reason = researched.checks[0] if researched.checks else "unusable"
+        return Decision(
+            ticker=researched.ticker,
+            as_of=researched.evidence.as_of,
+            action=Action.ABSTAIN,
+            probability=None,
+            stop_reason=StopReason.NO_QUORUM,
+            arm=self.parts.panel.settings.arm,
+            is_contested=False,
+            vote_probability=None,
+            agreement=0.0,
+            votes=(),
+            degraded=(f"research: {reason}",),
+        )
+
+
+def strongest(outcomes: Sequence[Outcome], most: int) -> tuple[Outcome, ...]:
+    """Return at most ``most`` buys and sells, the strongest conviction first, ties by ticker."""
+    trades = [outcome for outcome in outcomes if outcome.decision.action in TRADES]
+    trades.sort(key=lambda o: (-abs(o.decision.conviction), o.decision.ticker))
+    return tuple(trades[:most])
+
+
+def seconds_left(end: float) -> float:
+    """Return the seconds until ``end`` on the running loop's clock, not below 0."""
+    left = end - asyncio.get_running_loop().time()
+    return left if math.isfinite(left) and left > 0 else 0.0

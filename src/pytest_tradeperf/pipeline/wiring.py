@@ -1,0 +1,157 @@
+"""Real parts from a configuration: what is opened for a run, in which order, and closed whatever happens.
+
+Heavy libraries load here, when a run begins, and not before.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_tradeperf.pipeline.config import PipelineConfig
+from pytest_tradeperf.pipeline.debate.decision import Arm, DebateSettings
+from pytest_tradeperf.pipeline.debate.panel import Panel
+from pytest_tradeperf.pipeline.debate.rules import RuleModel
+from pytest_tradeperf.pipeline.desk import Parts, Recorder
+from pytest_tradeperf.pipeline.errors import MissingExtraError, SettingError
+from pytest_tradeperf.pipeline.llm.ledger import Ledger, Prices
+from pytest_tradeperf.pipeline.llm.messages import ChatModel
+from pytest_tradeperf.pipeline.llm.queue import WorkQueue
+from pytest_tradeperf.pipeline.llm.service import AnswerService
+from pytest_tradeperf.pipeline.research import BundledMarket, Feeds, Silence, newest
+
+if TYPE_CHECKING:
+    from pytest_tradeperf.pipeline.world.server import World
+
+
+@asynccontextmanager
+async def opened(
+    config: PipelineConfig,
+    *,
+    model: ChatModel | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> AsyncIterator[Parts]:
+    """Yield the parts that ``config`` describes; sockets, files and tasks are closed at the end.
+
+    Parameters
+    ----------
+    model
+        Answers instead of the configured endpoint, for cassettes and tests.
+
+    Raises
+    ------
+    SettingError
+        Two settings contradict each other, or a value is refused by the part it is for.
+    MissingExtraError
+        A part needs a library that is not installed.
+    """
+    async with AsyncExitStack() as stack:
+        market = BundledMarket()
+        as_of = now()
+        if config.source != "live":  # bundled bars end in the past, and so does everything about them
+            as_of = newest(await market.load(config.tickers, seconds=config.feeds_timeout), now)
+        world = await _world(config, as_of, stack)
+        queue = await stack.enter_async_context(
+            WorkQueue(workers=config.llm_workers, cache_ttl=config.llm_cache_ttl)
+        )
+        model = model or await _model(config, world, stack)
+        yield Parts(
+            market=market,
+            feeds=await _feeds(config, world, stack),
+            panel=Panel(AnswerService(model, queue), settings=debate_settings(config)),
+            queue=queue,
+            ledger=ledger(config),
+            as_of=as_of,
+            recorder=_recorder(config, stack),
+        )
+
+
+def debate_settings(config: PipelineConfig) -> DebateSettings:
+    """Return the part of the configuration that a panel needs."""
+    return DebateSettings(
+        arm=Arm(config.debate_arm),
+        deadline_seconds=config.debate_seconds,
+        ambiguous_low=config.debate_low,
+        ambiguous_high=config.debate_high,
+        max_turns=config.debate_turns,
+        is_masked=config.debate_masked,
+        may_stand_in=config.debate_stand_in,
+    )
+
+
+def ledger(config: PipelineConfig) -> Ledger:
+    """Return an empty ledger with the configured budget and prices."""
+    return Ledger(
+        max_tokens=config.llm_max_tokens,
+        max_cost_usd=config.llm_max_usd,
+        prices=Prices(prompt=config.llm_price_prompt, completion=config.llm_price_completion),
+    )
+
+
+async def _world(config: PipelineConfig, as_of: datetime, stack: AsyncExitStack) -> "World | None":
+    """Return a running loopback world where anything needs one."""
+    if config.source != "world" and config.llm_url != "world":
+        return None
+    from pytest_tradeperf.pipeline.world.server import World
+    from pytest_tradeperf.pipeline.world.settings import WorldSettings
+
+    settings = WorldSettings.lifelike(seed=config.world_seed, time_scale=config.world_scale)
+    if config.world_scale == 0:
+        settings = replace(settings, rules={})
+    return await stack.enter_async_context(World(replace(settings, now=as_of)))
+
+
+async def _model(config: PipelineConfig, world: "World | None", stack: AsyncExitStack) -> ChatModel:
+    if not config.llm_url:
+        return RuleModel()
+    try:
+        from pytest_tradeperf.pipeline.llm.client import OpenAiModel
+
+        is_world = config.llm_url == "world" and world is not None
+        client = OpenAiModel(
+            base_url=world.url_of("llm") if is_world and world is not None else config.llm_url,
+            model=config.llm_model,
+            api_key=config.llm_api_key,
+            timeout=config.llm_timeout,
+            max_connections=config.llm_workers,
+            is_streaming=config.llm_streaming,
+            trust_env=not is_world,
+        )
+    except ImportError as error:
+        raise MissingExtraError(
+            f"a language model needs the network stack ({error.name} is missing);"
+            " install pytest-tradeperf[pipeline]"
+        ) from error
+    except ValueError as error:
+        raise SettingError(f"llm_url: {error}") from error
+    return await stack.enter_async_context(client)
+
+
+async def _feeds(config: PipelineConfig, world: "World | None", stack: AsyncExitStack) -> Feeds:
+    if config.source == "off":
+        return Silence()
+    from pytest_tradeperf.pipeline.adapters import AltFeeds
+    from pytest_tradeperf.pipeline.altdata.collect import open_sources
+    from pytest_tradeperf.pipeline.altdata.settings import FeedSettings
+
+    if config.source == "world" and world is not None:
+        settings = FeedSettings.for_world(world.url, timeout_s=config.feeds_timeout)
+    else:
+        settings = FeedSettings(sec_user_agent=config.sec_user_agent, timeout_s=config.feeds_timeout)
+    unpaced = config.source == "world" and config.world_scale == 0
+    sources, notes = await stack.enter_async_context(
+        open_sources(settings, policy=(lambda policy: replace(policy, rules=())) if unpaced else None)
+    )
+    return AltFeeds(sources, notes)
+
+
+def _recorder(config: PipelineConfig, stack: AsyncExitStack) -> Recorder | None:
+    if config.store == "off":
+        return None
+    from pytest_tradeperf.pipeline.adapters import StoreRecorder
+    from pytest_tradeperf.pipeline.store import SignalStore
+
+    path = Path(config.output).absolute() / "decisions.db"
+    return StoreRecorder(stack.enter_context(SignalStore(config.store or f"sqlite:///{path}")))
