@@ -170,7 +170,7 @@ def test_an_output_that_is_a_file_is_said(tmp_path):
     assert "cannot write the report" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_cycle_within_a_second_with_what_was_reached(number, tmp_path):
     code = "from pytest_tradeperf.pipeline.commands import cycle; cycle()"
     environment = os.environ | {

@@ -5,6 +5,7 @@ This is what everything above uses; the model behind it may be an endpoint, a ca
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from pytest_tradeperf.pipeline.llm.errors import LlmError, MalformedError, TimeoutExceededError
@@ -177,6 +178,7 @@ def read_answer(text: str, shape: type[Answered]) -> tuple[Answered | None, str]
         return None, f"{place}: {first['msg']}"
 
 
+@lru_cache(maxsize=64)
 def short_schema(shape: "type[BaseModel]") -> dict[str, Any]:
     """Return the JSON schema of ``shape`` without the titles and prose that only cost tokens."""
     return _without(shape.model_json_schema(), ("title", "description"))  # type: ignore[no-any-return]
