@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.backtest.engine import run_backtest
+    from pytest_tradeperf.pipeline.backtest.metrics import Metrics
     from pytest_tradeperf.pipeline.backtest.result import BacktestResult
-    from pytest_tradeperf.pipeline.backtest.settings import Costs, Settings
+    from pytest_tradeperf.pipeline.backtest.settings import (
+        Costs,
+        FixedShares,
+        Fraction,
+        Settings,
+        Stops,
+        VolatilityTarget,
+    )
     from pytest_tradeperf.pipeline.backtest.strategies import Breakout, MovingAverageCross, Strategy
     from pytest_tradeperf.pipeline.backtest.trades import Trade
 
@@ -19,10 +27,15 @@ _HOME = {
     "BacktestResult": "result",
     "Breakout": "strategies",
     "Costs": "settings",
+    "FixedShares": "settings",
+    "Fraction": "settings",
+    "Metrics": "metrics",
     "MovingAverageCross": "strategies",
     "Settings": "settings",
+    "Stops": "settings",
     "Strategy": "strategies",
     "Trade": "trades",
+    "VolatilityTarget": "settings",
     "run_backtest": "engine",
 }
 
@@ -30,10 +43,15 @@ __all__ = [
     "BacktestResult",
     "Breakout",
     "Costs",
+    "FixedShares",
+    "Fraction",
+    "Metrics",
     "MovingAverageCross",
     "Settings",
+    "Stops",
     "Strategy",
     "Trade",
+    "VolatilityTarget",
     "run_backtest",
 ]
 

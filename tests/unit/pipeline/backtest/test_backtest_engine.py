@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from backtest_worlds import Scripted, bars_of
 
-from pytest_tradeperf.pipeline.backtest import Breakout, MovingAverageCross, run_backtest
-from pytest_tradeperf.pipeline.errors import EngineError, SettingError, StrategyError
+from pytest_tradeperf.pipeline.backtest import (
+    Breakout,
+    Costs,
+    FixedShares,
+    Fraction,
+    MovingAverageCross,
+    Stops,
+    VolatilityTarget,
+    run_backtest,
+)
+from pytest_tradeperf.pipeline.errors import DataError, EngineError, SettingError, StrategyError
 from pytest_tradeperf.pipeline.marketdata import load_bars
 
 BARS = bars_of([10.0, 11.0, 12.0])
@@ -16,15 +25,17 @@ BARS = bars_of([10.0, 11.0, 12.0])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cash": 0.0}, "cash is 0.0: expected a finite number, above 0"),
+        ({"cash": 0.0}, "cash is 0.0: expected a finite number and above 0"),
         ({"cash": float("nan")}, "cash is nan"),
-        ({"cash": "lots"}, "cash is 'lots': expected a number"),
+        ({"cash": "lots"}, "cash is 'lots': expected a finite number"),
         ({"fees_bps": float("inf")}, "fees_bps is inf"),
-        ({"fees_bps": -1.0}, "fees_bps is -1.0: expected a finite number, 0 or more"),
+        ({"fees_bps": -1.0}, "fees_bps is -1.0: expected a finite number and 0 or more"),
         ({"fees_bps": 10_000.0}, "would take the whole price"),
-        ({"slippage_bps": 1e5}, "would take the whole price"),
-        ({"fee_fixed": float("nan")}, "fee_fixed is nan"),
-        ({"fraction": 0.0}, "fraction is 0.0"),
+        ({"margin": 0.0}, "margin is 0.0"),
+        ({"margin": 2.0}, "margin is 2.0: expected a fraction of at most 1"),
+        ({"maintenance": 1.0}, "maintenance is 1.0: expected a finite number and 0 or more and below 1"),
+        ({"sizing": 3}, "sizing is 3: expected a sizing record"),
+        ({"fees_bps": 1.0, "costs": Costs()}, "both set the fee"),
         ({"fill": "yesterday"}, "fill is 'yesterday': expected one of next_open, same_close"),
     ],
 )
@@ -77,3 +88,54 @@ def test_an_unknown_engine_is_refused() -> None:
 )
 def test_bundled_strategies_trade_on_real_bars(strategy: MovingAverageCross | Breakout) -> None:
     assert run_backtest(load_bars("GOOG"), strategy).n_trades > 10
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Costs(slippage_bps=1e5), "would take the whole price"),
+        (lambda: Costs(fee_fixed=float("nan")), "fee_fixed is nan"),
+        (
+            lambda: Costs(fee=3),  # type: ignore[arg-type]
+            "fee is 3: expected a function",
+        ),
+        (lambda: Costs(fee=lambda shares, price: 1.0, fees_bps=1), "give one or the other"),
+        (lambda: Fraction(fraction=0.0), "fraction is 0.0"),
+        (lambda: FixedShares(shares=-1.0), "shares is -1.0"),
+        (lambda: VolatilityTarget(window=1), "window is 1"),
+        (lambda: Stops(stop_loss=1.0), "stop_loss is 1.0: expected a finite number and above 0 and below 1"),
+        (lambda: Stops(trailing=0.0), "trailing is 0.0"),
+    ],
+)
+def test_records_out_of_range_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        make()
+
+
+def test_a_fast_engine_refuses_by_name_what_it_lacks() -> None:
+    with pytest.raises(
+        EngineError, match="'lanes' does not support stop_loss, take_profit and trailing: use"
+    ):
+        run_backtest(BARS, Scripted((0, 0, 0)), stops=Stops(stop_loss=0.1), engine="lanes")
+    with pytest.raises(EngineError, match="'compiled' does not support a fee function"):
+        run_backtest(BARS, Scripted((0, 0, 0)), costs=Costs(fee=lambda shares, price: 1.0), engine="compiled")
+
+
+def test_the_default_engine_is_lanes_or_says_why_not() -> None:
+    assert run_backtest(BARS, Scripted((0, 0, 0))).engine == "lanes"
+    careful = run_backtest(BARS, Scripted((0, 0, 0)), stops=Stops(stop_loss=0.1))
+    assert (careful.engine, careful.note) == (
+        "reference",
+        "reference instead of lanes, which lacks stop_loss, take_profit and trailing",
+    )
+
+
+@pytest.mark.parametrize("answer", [-1.0, float("nan"), float("inf")])
+def test_a_fee_function_that_answers_nonsense_is_refused(answer: float) -> None:
+    with pytest.raises(SettingError, match=r"fee\(.*expected a finite number and 0 or more"):
+        run_backtest(BARS, Scripted((1, 0, 0)), costs=Costs(fee=lambda shares, price: answer))
+
+
+def test_bars_of_another_kind_are_refused() -> None:
+    with pytest.raises(DataError, match="bars are a list: expected Bars"):
+        run_backtest([1.0], Scripted((0,)))  # type: ignore[arg-type]

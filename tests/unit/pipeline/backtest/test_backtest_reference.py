@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from backtest_worlds import NAN, Scripted, bars_of
 
-from pytest_tradeperf.pipeline.backtest import BacktestResult, run_backtest
+from pytest_tradeperf.pipeline.backtest import (
+    BacktestResult,
+    Costs,
+    FixedShares,
+    Fraction,
+    Stops,
+    VolatilityTarget,
+    run_backtest,
+)
 from pytest_tradeperf.pipeline.backtest.signals import BUY, EXIT, HOLD, SELL
 
 
@@ -50,7 +58,7 @@ def test_fees_are_charged_on_both_fills() -> None:
 
 
 def test_slippage_and_half_the_spread_worsen_both_prices() -> None:
-    result = run([BUY, HOLD, EXIT, HOLD], [100, 100, 100, 100], slippage_bps=50, spread_bps=100)
+    result = run([BUY, HOLD, EXIT, HOLD], [100, 100, 100, 100], costs=Costs(slippage_bps=50, spread_bps=100))
     assert (result.trades[0].entry_price, result.trades[0].exit_price) == (101.0, 99.0)
 
 
@@ -123,3 +131,110 @@ def test_sharpe_is_the_arithmetic_one() -> None:
 def test_equity_is_read_only() -> None:
     with pytest.raises(ValueError, match="read-only"):
         run([BUY, HOLD], [10, 11]).equity[0] = 1.0
+
+
+def test_a_fee_function_is_charged_and_left_room_for() -> None:
+    result = run(
+        [BUY, HOLD, EXIT, HOLD],
+        [100, 100, 100, 100],
+        costs=Costs(fee=lambda shares, price: 5.0 + 0.1 * shares),
+    )
+    assert result.trades[0].shares == 9.0  # (1000 - 6) / 100
+    assert result.final_equity == pytest.approx(1000.0 - 2 * 5.9)
+
+
+@pytest.mark.parametrize(
+    ("stops", "closes", "price", "reason"),
+    [
+        (Stops(stop_loss=0.1), [100, 100, 95, 80], 90.0, "stop_loss"),
+        (Stops(take_profit=0.1), [100, 100, 105, 120], 110.0, "take_profit"),
+        (Stops(trailing=0.1), [100, 100, 200, 150], 180.0, "trailing"),
+        (Stops(stop_loss=0.5, trailing=0.1), [100, 100, 101, 80], 90.9, "trailing"),
+    ],
+)
+def test_a_stop_fills_at_its_level_inside_the_bar(
+    stops: Stops, closes: list[float], price: float, reason: str
+) -> None:
+    opens = [100.0, *closes[:-1]]  # each bar opens where the last one closed
+    (trade,) = run([BUY, HOLD, HOLD, HOLD], opens, closes, stops=stops).trades
+    assert (trade.exit_bar, trade.reason) == (3, reason)
+    assert trade.exit_price == pytest.approx(price)
+
+
+def test_a_bar_that_opens_beyond_the_stop_fills_at_its_open() -> None:
+    (trade,) = run([BUY, HOLD, HOLD], [100, 100, 70], stops=Stops(stop_loss=0.1)).trades
+    assert (trade.exit_price, trade.reason) == (70.0, "stop_loss")
+
+
+def test_a_bar_that_opens_beyond_the_goal_fills_at_its_open() -> None:
+    (trade,) = run([BUY, HOLD, HOLD], [100, 100, 130], stops=Stops(take_profit=0.1)).trades
+    assert (trade.exit_price, trade.reason) == (130.0, "take_profit")
+
+
+def test_the_stop_counts_where_a_bar_touches_both() -> None:
+    result = run_backtest(
+        bars_of([100, 100, 100], spread=20.0),
+        Scripted((BUY, HOLD, HOLD)),
+        stops=Stops(stop_loss=0.1, take_profit=0.1),
+    )
+    assert [(trade.exit_price, trade.reason) for trade in result.trades] == [(90.0, "stop_loss")]
+
+
+def test_a_short_positions_stops_are_mirrored() -> None:
+    (loss,) = run([SELL, HOLD, HOLD], [100, 100, 100], [100, 100, 120], stops=Stops(stop_loss=0.1)).trades
+    (gain,) = run([SELL, HOLD, HOLD], [100, 100, 100], [100, 100, 80], stops=Stops(take_profit=0.1)).trades
+    assert loss.exit_price == pytest.approx(110.0)
+    assert gain.exit_price == pytest.approx(80.0 + 10.0)
+
+
+def test_a_position_that_was_stopped_out_waits_for_a_new_signal() -> None:
+    result = run([BUY, HOLD, HOLD, HOLD], [100, 100, 80, 200], stops=Stops(stop_loss=0.1))
+    assert result.n_trades == 1
+
+
+def test_slippage_worsens_a_stop_but_not_a_take_profit() -> None:
+    costs = Costs(slippage_bps=100)
+    (loss,) = run(
+        [BUY, HOLD, HOLD], [100, 100, 100], [100, 100, 50], stops=Stops(stop_loss=0.1), costs=costs
+    ).trades
+    (gain,) = run(
+        [BUY, HOLD, HOLD], [100, 100, 100], [100, 100, 150], stops=Stops(take_profit=0.1), costs=costs
+    ).trades
+    assert loss.exit_price == pytest.approx(101 * 0.9 * 0.99)
+    assert gain.exit_price == pytest.approx(101 * 1.1)
+
+
+def test_margin_borrows_and_a_ruined_position_is_liquidated_at_the_next_open() -> None:
+    result = run([BUY, HOLD, HOLD, HOLD], [100, 100, 100, 50], [100, 100, 40, 50], margin=0.5)
+    (trade,) = result.trades
+    assert trade.shares == 20.0
+    assert (trade.exit_bar, trade.exit_price, trade.reason) == (3, 50.0, "margin")
+    assert result.final_equity == 0.0
+
+
+def test_maintenance_liquidates_before_everything_is_gone() -> None:
+    result = run([SELL, HOLD, HOLD, HOLD], [100, 100, 170, 160], maintenance=0.25)
+    assert (result.trades[0].exit_bar, result.trades[0].reason) == (3, "margin")
+    assert result.final_equity == 400.0
+
+
+def test_fixed_shares_are_not_bought_beyond_the_buying_power() -> None:
+    assert run([BUY, HOLD], [100, 100], sizing=FixedShares(shares=11)).n_trades == 0
+    assert run([BUY, HOLD], [100, 100], sizing=FixedShares(shares=10)).trades[0].shares == 10.0
+
+
+def test_a_fraction_invests_that_part_of_the_cash() -> None:
+    assert run([BUY, HOLD], [100, 100], sizing=Fraction(fraction=0.5)).trades[0].shares == 5.0
+
+
+def test_a_volatility_target_buys_less_of_what_moves_more() -> None:
+    calm = [100.0, 101, 100, 101, 100, 101]
+    wild = [100.0, 110, 100, 110, 100, 110]
+    sizing = VolatilityTarget(annual=0.05, window=4)
+    codes = [HOLD, HOLD, HOLD, HOLD, BUY, HOLD]
+    small = run(codes, wild, sizing=sizing, whole_shares=False).trades[0]
+    large = run(codes, calm, sizing=sizing, whole_shares=False).trades[0]
+    returns = np.array([0.1, -1 / 11, 0.1, -1 / 11])
+    expected = 0.05 / (returns.std() * np.sqrt(252.0))
+    assert small.shares * small.entry_price / 1000.0 == pytest.approx(expected)
+    assert large.shares > 5 * small.shares

@@ -1,0 +1,114 @@
+"""The ``compiled`` engine: the reference loop as machine code, through numba (``compiled`` extra)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES, Totals
+from pytest_tradeperf.pipeline.backtest.trades import TradeColumns
+from pytest_tradeperf.pipeline.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+    from pytest_tradeperf.pipeline.backtest.plan import Plan
+
+
+def load_kernel() -> ModuleType:
+    """Return the compiled code, from numba's cache on disk where it has been compiled before.
+
+    Raises
+    ------
+    MissingExtraError
+        numba is not installed.
+    """
+    try:
+        from pytest_tradeperf.pipeline.backtest import kernel
+    except ImportError as error:
+        message = (
+            "the compiled engine needs numba: install the extra, pip install 'pytest-tradeperf[compiled]', "
+            "or choose engine='lanes'"
+        )
+        raise MissingExtraError(message) from error
+    return kernel
+
+
+def prepare() -> float:
+    """Load the kernel, compiling it the first time ever, and return the seconds that took.
+
+    A run after this has no first call to pay for.
+    """
+    start = time.perf_counter()
+    load_kernel()
+    return time.perf_counter() - start
+
+
+def simulate_compiled(
+    plan: Plan, codes: NDArray[np.int8]
+) -> tuple[NDArray[np.float64], TradeColumns, Totals]:
+    """Return what :func:`~.reference.simulate` returns, and the totals that were added up on the way."""
+    kernel = load_kernel()
+    equity = np.empty(codes.size)
+    # Every entry needs a code of its own; one more row keeps the array from being empty, which means "do
+    # not write".
+    rows = np.empty((int(np.count_nonzero(codes)) + 1, kernel.N_TRADE_FIELDS))
+    sums = np.empty(kernel.N_TOTALS)
+    n_trades = kernel.simulate_one(np.ascontiguousarray(codes), *_arguments(plan), equity, rows, sums)
+    written = rows[:n_trades].T
+    whole = written[[1, 2, 6]].astype(np.int64)
+    columns = TradeColumns(
+        shares=written[0].copy(),
+        entry_bar=whole[0],
+        exit_bar=whole[1],
+        entry_price=written[3].copy(),
+        exit_price=written[4].copy(),
+        fees=written[5].copy(),
+        reason=whole[2],
+        symbol=np.zeros(n_trades, dtype=np.int64),
+    )
+    return equity, columns, totals_from_rows(sums[np.newaxis, :])
+
+
+def totals_compiled(plan: Plan, codes: NDArray[np.int8]) -> Totals:
+    """Return the totals of many runs given codes of shape (n_runs, n_bars), without curves and trades."""
+    kernel = load_kernel()
+    sums = np.empty((codes.shape[0], kernel.N_TOTALS))
+    kernel.simulate_many(np.ascontiguousarray(codes), *_arguments(plan), sums)
+    return totals_from_rows(sums)
+
+
+def totals_from_rows(sums: NDArray[np.float64]) -> Totals:
+    """Return totals from an array of shape (n_runs, number of totals), columns in the order of Totals."""
+    return Totals(**dict(zip(TOTAL_NAMES, sums.T, strict=True)))
+
+
+def _arguments(plan: Plan) -> tuple[Any, ...]:
+    settings = plan.settings
+    return (
+        plan.open,
+        plan.high,
+        plan.low,
+        plan.close,
+        plan.size,
+        settings.cash,
+        settings.costs.fee_rate,
+        settings.costs.fee_fixed,
+        plan.fee_factor,
+        plan.buy_factor,
+        plan.sell_factor,
+        plan.loss,
+        plan.profit,
+        plan.trail,
+        settings.margin,
+        settings.maintenance,
+        plan.size_is_shares,
+        settings.whole_shares,
+        settings.stops.is_active,
+        settings.fill == "same_close",
+        settings.close_final,
+    )
