@@ -94,6 +94,7 @@ def _arguments(plan: Plan) -> tuple[Any, ...]:
         plan.high,
         plan.low,
         plan.close,
+        plan.last_close,
         plan.size,
         settings.cash,
         settings.costs.fee_rate,

@@ -17,35 +17,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fills:
-    """Fills of many runs in the order of time, arrays of shape (n_fills,).
+    """Fills of many runs, run by run and in each in the order of time; arrays of shape (n_fills,).
 
     Attributes
     ----------
-    step
-        ``2 * bar`` for a fill at the open, ``2 * bar + 1`` for one at the close; ascending.
     lane
-        Number of the run.
+        Number of the run; ascending.
+    step
+        ``2 * bar`` for a fill at the open, ``2 * bar + 1`` for one at the close; ascending in each run.
     code
         What to do.
-    decided
-        Bar whose close decided it; the size is looked up there.
+    price
+        Open or close of the bar, before slippage and spread.
+    size
+        What the plan lets an order buy that was decided on the deciding bar.
     """
 
-    step: NDArray[np.int64]
     lane: NDArray[np.int64]
+    step: NDArray[np.int64]
     code: NDArray[np.int8]
-    decided: NDArray[np.int64]
+    price: NDArray[np.float64]
+    size: NDArray[np.float64]
 
 
 def fills_of(codes: NDArray[np.int8], plan: Plan) -> Fills:
     """Return the fills of codes of shape (n_lanes, n_bars); a later code replaces one that still waits."""
     n_bars = codes.shape[1]
-    lane, decided = np.divmod(np.flatnonzero(codes.ravel() != HOLD), max(n_bars, 1))
-    code = codes[lane, decided]
+    place = np.flatnonzero(codes.ravel() != HOLD)
+    lane, decided = np.divmod(place, max(n_bars, 1))
     is_trading = ~np.isnan(plan.open)
     trading = np.flatnonzero(is_trading)
-    place = np.searchsorted(trading, np.arange(n_bars), side="right")
-    next_open = np.append(trading, n_bars)[place]
+    next_open = np.append(trading, n_bars)[np.searchsorted(trading, np.arange(n_bars), side="right")]
     step = 2 * next_open[decided]
     is_last_close = np.zeros(decided.size, dtype=np.bool_)
     if plan.settings.fill == "same_close":
@@ -55,14 +57,6 @@ def fills_of(codes: NDArray[np.int8], plan: Plan) -> Fills:
     is_replaced = np.zeros(decided.size, dtype=np.bool_)
     is_replaced[:-1] = (step[1:] == step[:-1]) & (lane[1:] == lane[:-1])
     keep = ~is_replaced & (step < 2 * n_bars) & ~is_last_close
-    order = np.argsort(step[keep], kind="stable")
-    return Fills(
-        step=step[keep][order], lane=lane[keep][order], code=code[keep][order], decided=decided[keep][order]
-    )
-
-
-def last_closes(plan: Plan) -> NDArray[np.float64]:
-    """Return the close of each bar, the last known one where it is missing, and 0 before the first."""
-    known = np.where(np.isnan(plan.close), -1, np.arange(plan.close.size))
-    place = np.maximum.accumulate(known) if known.size else known
-    return np.where(place >= 0, plan.close[np.maximum(place, 0)], 0.0)
+    lane, step, place, decided = lane[keep], step[keep], place[keep], decided[keep]
+    prices = np.stack([plan.open, plan.close], axis=1).ravel()
+    return Fills(lane=lane, step=step, code=codes.ravel()[place], price=prices[step], size=plan.size[decided])

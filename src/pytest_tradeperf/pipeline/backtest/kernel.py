@@ -31,11 +31,13 @@ AT_OPEN, INSIDE, AT_END, AT_CLOSE = range(4)
 _READ = numba.types.Array(numba.float64, 1, "C", readonly=True)
 _READ_CODES = numba.types.Array(numba.int8, 1, "C", readonly=True)
 _READ_TABLE = numba.types.Array(numba.int8, 2, "C", readonly=True)
+_READ_ROWS = numba.types.Array(numba.float64, 2, "C", readonly=True)
+_READ_INDEX = numba.types.Array(numba.int64, 1, "C", readonly=True)
 _F = numba.float64
 _B = numba.boolean
-_PRICES = (_READ, _READ, _READ, _READ, _READ)
+_PRICES = (_READ, _READ, _READ, _READ, _READ, _READ)
 _CONSTANTS = (_F, _F, _F, _F, _F, _F, _F, _F, _F, _F, _F, _B, _B, _B, _B, _B)
-N_TOTALS = 23
+N_TOTALS = 22
 N_TRADE_FIELDS = 7
 
 
@@ -51,6 +53,7 @@ def simulate_one(
     highs,
     lows,
     closes,
+    last_closes,
     sizes,
     cash,
     fee_rate,
@@ -84,10 +87,9 @@ def simulate_one(
     waiting = HOLD
     waiting_size = 0.0
     waiting_reason = SIGNAL
-    last_close = 0.0
+    last_close = 0.0  # for a run without bars
     n_written = 0
     # curve
-    sum_equity = 0.0
     sum_change = 0.0
     sum_square = 0.0
     sum_square_loss = 0.0
@@ -113,15 +115,20 @@ def simulate_one(
     fees = 0.0
     traded = 0.0
 
-    for bar in range(n_bars):
+    bar = 0
+    forced = -1  # a bar that only holds, but whose close no longer carries the position
+    while bar < n_bars:
+        last_close = last_closes[bar]
+        code = codes[bar]
+        n_phases = 0
+        until = bar + 1
+        if has_stops or waiting != HOLD or code != HOLD or bar == n_bars - 1 or bar == forced:
+            n_phases = AT_CLOSE + 1 if at_close else AT_CLOSE
+        else:
+            while until < n_bars - 1 and codes[until] == HOLD:
+                until += 1
         open_price = opens[bar]
         is_trading = not np.isnan(open_price)
-        if is_trading:
-            last_close = closes[bar]
-        value = 0.0
-        equity = 0.0
-        code = codes[bar]
-        n_phases = AT_CLOSE + 1 if at_close else AT_CLOSE
         for phase in range(n_phases):
             leaving = False
             received = 0.0
@@ -238,35 +245,53 @@ def simulate_one(
                     entry_bar = bar
                     entry_price = paid
                     best = paid
-        equity = cash + shares * last_close
-        if keep_equity:
-            equity_out[bar] = equity
-        sum_equity += equity
-        if bar == 0:
-            peak = equity
-            trough = equity
-        else:
-            ratio = equity / before if before > 0.0 else 1.0
-            if bar == 1:
-                low_ratio = ratio
-                high_ratio = ratio
-            low_ratio = min(low_ratio, ratio)
-            high_ratio = max(high_ratio, ratio)
-            step = ratio - 1.0
-            fall = min(step, 0.0)
-            sum_change += step
-            sum_square += step * step
-            sum_square_loss += fall * fall
-            if equity >= peak:
-                # Within one peak the smallest quotient is that of the smallest equity: one division a peak.
-                trough_ratio = min(trough_ratio, trough / peak)
+        if shares == 0.0 and bar > 1 and cash == before:
+            # Nothing moves: the returns are 0, and every bar at the peak is a peak.
+            if keep_equity:
+                equity_out[bar:until] = cash
+            low_ratio = min(low_ratio, 1.0)
+            high_ratio = max(high_ratio, 1.0)
+            if cash >= peak:
                 underwater_bars = max(underwater_bars, bar - peak_bar - 1)
+                trough_ratio = min(trough_ratio, trough / peak)
+                trough = cash
+                peak_bar = until - 1
+            bar = until
+            continue
+        while bar < until:
+            value = shares * last_closes[bar]
+            equity = cash + value
+            if n_phases == 0 and shares != 0.0 and equity <= maintenance * abs(value):
+                forced = bar
+                break
+            if keep_equity:
+                equity_out[bar] = equity
+            if bar == 0:
                 peak = equity
                 trough = equity
-                peak_bar = bar
             else:
-                trough = min(trough, equity)
-        before = equity
+                ratio = equity / before if before > 0.0 else 1.0
+                if bar == 1:
+                    low_ratio = ratio
+                    high_ratio = ratio
+                low_ratio = min(low_ratio, ratio)
+                high_ratio = max(high_ratio, ratio)
+                step = ratio - 1.0
+                fall = min(step, 0.0)
+                sum_change += step
+                sum_square += step * step
+                sum_square_loss += fall * fall
+                if equity >= peak:
+                    # Within one peak the smallest quotient is that of the smallest equity: one division a peak.
+                    trough_ratio = min(trough_ratio, trough / peak)
+                    underwater_bars = max(underwater_bars, bar - peak_bar - 1)
+                    peak = equity
+                    trough = equity
+                    peak_bar = bar
+                else:
+                    trough = min(trough, equity)
+            before = equity
+            bar += 1
     if n_bars > 0:
         trough_ratio = min(trough_ratio, trough / peak)
         underwater_bars = max(underwater_bars, n_bars - 1 - peak_bar)
@@ -287,28 +312,27 @@ def simulate_one(
             trades_out[n_written, 6] = OPEN
         n_written += 1
     totals_out[0] = before
-    totals_out[1] = sum_equity
-    totals_out[2] = sum_change
-    totals_out[3] = sum_square
-    totals_out[4] = sum_square_loss
-    totals_out[5] = low_ratio
-    totals_out[6] = high_ratio
-    totals_out[7] = trough_ratio
-    totals_out[8] = underwater_bars
-    totals_out[9] = n_trades
-    totals_out[10] = n_open
-    totals_out[11] = n_wins
-    totals_out[12] = sum_win
-    totals_out[13] = sum_loss
-    totals_out[14] = sum_profit_square
-    totals_out[15] = sum_trade_return
-    totals_out[16] = low_trade_return
-    totals_out[17] = high_trade_return
-    totals_out[18] = held_bars
-    totals_out[19] = closed_bars
-    totals_out[20] = longest_trade_bars
-    totals_out[21] = fees
-    totals_out[22] = traded
+    totals_out[1] = sum_change
+    totals_out[2] = sum_square
+    totals_out[3] = sum_square_loss
+    totals_out[4] = low_ratio
+    totals_out[5] = high_ratio
+    totals_out[6] = trough_ratio
+    totals_out[7] = underwater_bars
+    totals_out[8] = n_trades
+    totals_out[9] = n_open
+    totals_out[10] = n_wins
+    totals_out[11] = sum_win
+    totals_out[12] = sum_loss
+    totals_out[13] = sum_profit_square
+    totals_out[14] = sum_trade_return
+    totals_out[15] = low_trade_return
+    totals_out[16] = high_trade_return
+    totals_out[17] = held_bars
+    totals_out[18] = closed_bars
+    totals_out[19] = longest_trade_bars
+    totals_out[20] = fees
+    totals_out[21] = traded
     return n_written
 
 
@@ -324,6 +348,7 @@ def simulate_many(
     highs,
     lows,
     closes,
+    last_closes,
     sizes,
     cash,
     fee_rate,
@@ -353,6 +378,7 @@ def simulate_many(
             highs,
             lows,
             closes,
+            last_closes,
             sizes,
             cash,
             fee_rate,
@@ -374,3 +400,21 @@ def simulate_many(
             no_trades,
             totals_out[run],
         )
+
+
+@numba.njit(
+    numba.void(_READ_ROWS, _READ_INDEX, _READ_INDEX, numba.int8, numba.int8, numba.int8[:, ::1]),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def cross_rows(table, fast, slow, up_code, down_code, codes_out):
+    """Fill codes of shape (n_runs, n_bars) with the crosses of two rows of the table each; see cross_signals."""
+    for run in range(fast.size):
+        quick = table[fast[run]]
+        lazy = table[slow[run]]
+        codes_out[run, 0] = HOLD
+        for bar in range(1, table.shape[1]):
+            up = (quick[bar] > lazy[bar]) & (quick[bar - 1] <= lazy[bar - 1])
+            down = (quick[bar] < lazy[bar]) & (quick[bar - 1] >= lazy[bar - 1])
+            codes_out[run, bar] = up * up_code + down * down_code

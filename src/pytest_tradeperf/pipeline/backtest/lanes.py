@@ -1,7 +1,7 @@
-"""The ``lanes`` engine for many runs: a loop over bars, every run a lane of the same arrays.
+"""The ``lanes`` engine for many runs: every run a lane of the same arrays, nothing kept but sums.
 
-Only lanes that trade on a bar are touched one by one (as a subset); valuing and summing goes over all of
-them.
+First the accounts go from fill to fill, all first fills at once, then all second ones, and so on; then the curves
+go from bar to bar. A lane sees the same additions in the same order as the reference, which is why bits agree.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_tradeperf.pipeline.backtest.fills import Fills, fills_of, last_closes
+from pytest_tradeperf.pipeline.backtest.fills import Fills, fills_of
 from pytest_tradeperf.pipeline.backtest.reference import simulate
 from pytest_tradeperf.pipeline.backtest.segments import can_lose_everything
 from pytest_tradeperf.pipeline.backtest.signals import BUY, EXIT, SELL
@@ -21,55 +21,62 @@ if TYPE_CHECKING:
 
     from pytest_tradeperf.pipeline.backtest.plan import Plan
 
-Floats = Any  # float64 ndarrays of shape (n_lanes,) or (n_touched,); short, because every line below has some
+Floats = Any  # float64 ndarrays of shape (n_lanes,) or (n_fills,); short, because every line below has some
 
 
 class Accounts:
-    """The cash, position and trade sums of every lane; the reference's ``Account`` many times over."""
+    """The cash and position of every lane, and every fill's outcome; the reference's ``Account`` many times over."""
 
-    def __init__(self, plan: Plan, n_lanes: int) -> None:
+    def __init__(self, plan: Plan, n_lanes: int, n_fills: int) -> None:
         self.plan = plan
         self.cash: Floats = np.full(n_lanes, plan.settings.cash)
         self.shares: Floats = np.zeros(n_lanes)
         self.entry_price: Floats = np.ones(n_lanes)
         self.entry_fee: Floats = np.zeros(n_lanes)
         self.entry_bar: Floats = np.zeros(n_lanes)
-        self.sums: dict[str, Floats] = {name: np.zeros(n_lanes) for name in TOTAL_NAMES}
-        for name in ("low_ratio", "high_ratio", "trough_ratio"):
-            self.sums[name].fill(1.0)
-        self.sums["low_trade_return"].fill(np.inf)
-        self.sums["high_trade_return"].fill(-np.inf)
+        self.cash_after: Floats = np.empty(n_fills)
+        self.shares_after: Floats = np.empty(n_fills)
+        # One row of closed trades a call: lane, profit, money put in and taken out, fees, bars held.
+        self.closed: list[tuple[Floats, ...]] = []
 
-    def act(
-        self, lanes: NDArray[np.int64], codes: NDArray[np.int8], sizes: Floats, bar: int, price: float
-    ) -> None:
-        """Carry out one code in each of some lanes at one price."""
+    def run(self, fills: Fills) -> None:
+        """Carry out all fills."""
+        starts = np.searchsorted(fills.lane, np.arange(self.cash.size))
+        rank = np.arange(fills.lane.size) - starts[fills.lane]
+        order = np.argsort(rank, kind="stable")
+        bounds = np.searchsorted(rank[order], np.arange(rank.max(initial=-1) + 2))
+        for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            self._act(fills, order[begin:end])
+
+    def _act(self, fills: Fills, rows: NDArray[np.int64]) -> None:
+        lanes, codes, price, bar = fills.lane[rows], fills.code[rows], fills.price[rows], fills.step[rows] // 2
         held = self.shares[lanes]
         leaving = (codes == EXIT) & (held != 0.0)
         leaving |= ((codes == SELL) & (held > 0.0)) | ((codes == BUY) & (held < 0.0))
-        self.close(lanes[leaving], bar, price)
+        self.close(lanes[leaving], bar[leaving], price[leaving])
         entering = (codes != EXIT) & (leaving | (held == 0.0))
-        direction = np.where(codes[entering] == BUY, 1.0, -1.0)
-        self.open(lanes[entering], direction, sizes[entering], bar, price)
+        if entering.any():
+            direction = np.where(codes[entering] == BUY, 1.0, -1.0)
+            self._open(lanes[entering], direction, fills.size[rows][entering], bar[entering], price[entering])
+        self.cash_after[rows] = self.cash[lanes]
+        self.shares_after[rows] = self.shares[lanes]
 
-    def open(
-        self, lanes: NDArray[np.int64], direction: Floats, sizes: Floats, bar: int, price: float
-    ) -> None:
-        """Enter in some lanes with what their cash may carry."""
+    def _open(self, lanes: NDArray[np.int64], direction: Floats, size: Floats, bar: Floats, price: Floats) -> None:
         plan, costs, settings = self.plan, self.plan.settings.costs, self.plan.settings
-        paid = np.where(direction > 0.0, price * plan.buy_factor, price * plan.sell_factor)
+        paid = price * np.where(direction > 0.0, plan.buy_factor, plan.sell_factor)
         cash = self.cash[lanes]
         if plan.size_is_shares:
-            needed = sizes * paid + (sizes * paid * costs.fee_rate + costs.fee_fixed)
-            shares = np.where(needed <= cash / settings.margin, sizes, 0.0)
+            needed = size * paid + (size * paid * costs.fee_rate + costs.fee_fixed)
+            shares = np.where(needed <= cash / settings.margin, size, 0.0)
         else:
-            shares = (cash * sizes - costs.fee_fixed) / (paid * plan.fee_factor)
+            shares = (cash * size - costs.fee_fixed) / (paid * plan.fee_factor)
         if settings.whole_shares:
             np.floor(shares, out=shares)
         buys = shares > 0.0
-        lanes, direction, paid, cash, shares = (
-            column[buys] for column in (lanes, direction, paid, cash, shares)
-        )
+        if not buys.all():
+            lanes, direction, paid, cash, shares, bar = (
+                column[buys] for column in (lanes, direction, paid, cash, shares, bar)
+            )
         value = shares * paid
         fee = value * costs.fee_rate + costs.fee_fixed
         self.cash[lanes] = cash - direction * value - fee
@@ -78,13 +85,11 @@ class Accounts:
         self.entry_price[lanes] = paid
         self.entry_bar[lanes] = bar
 
-    def close(self, lanes: NDArray[np.int64], bar: int, price: float) -> None:
-        """Leave the positions of some lanes and add their trades to the sums."""
-        if lanes.size == 0:
-            return
-        plan, costs, sums = self.plan, self.plan.settings.costs, self.sums
+    def close(self, lanes: NDArray[np.int64], bar: Floats, price: Floats) -> None:
+        """Leave the positions of some lanes."""
+        plan, costs = self.plan, self.plan.settings.costs
         shares, entry_price = self.shares[lanes], self.entry_price[lanes]
-        received = np.where(shares > 0.0, price * plan.sell_factor, price * plan.buy_factor)
+        received = price * np.where(shares > 0.0, plan.sell_factor, plan.buy_factor)
         count = np.abs(shares)
         value = count * received
         fee = value * costs.fee_rate + costs.fee_fixed
@@ -92,31 +97,43 @@ class Accounts:
         self.shares[lanes] = 0.0
         fees = self.entry_fee[lanes] + fee
         profit = shares * (received - entry_price) - fees
-        put_in = count * entry_price
-        ratio = profit / put_in
-        held = bar - self.entry_bar[lanes]
-        is_win = profit > 0.0
-        sums["fees"][lanes] += fees
-        sums["traded"][lanes] = sums["traded"][lanes] + put_in + value
-        sums["n_trades"][lanes] += 1.0
-        sums["n_wins"][lanes] += is_win
-        sums["sum_win"][lanes] += np.where(is_win, profit, 0.0)
-        sums["sum_loss"][lanes] += np.where(is_win, 0.0, profit)
-        sums["sum_profit_square"][lanes] += profit * profit
-        sums["sum_trade_return"][lanes] += ratio
-        sums["low_trade_return"][lanes] = np.minimum(sums["low_trade_return"][lanes], ratio)
-        sums["high_trade_return"][lanes] = np.maximum(sums["high_trade_return"][lanes], ratio)
-        sums["held_bars"][lanes] += held
-        sums["closed_bars"][lanes] += held
-        sums["longest_trade_bars"][lanes] = np.maximum(sums["longest_trade_bars"][lanes], held)
+        self.closed.append((lanes, profit, count * entry_price, value, fees, bar - self.entry_bar[lanes]))
 
-    def count_open(self, n_bars: int) -> None:
-        """Add the positions that are still held at the end to the sums."""
+    def trade_sums(self, n_bars: int) -> dict[str, Floats]:
+        """Return the totals that come from trades. ``bincount`` adds in the order given, as the reference does."""
+        n_lanes = self.cash.size
+        lanes, profit, put_in, value, fees, held = map(np.concatenate, zip(*self.closed, strict=True))
+        lanes = lanes.astype(np.int64)
+        is_win = profit > 0.0
+        ratio = profit / put_in
+
+        def add(weights: Floats) -> Floats:
+            return np.bincount(lanes, weights=weights, minlength=n_lanes).astype(np.float64, copy=False)
+
+        low, high, longest = np.full(n_lanes, np.inf), np.full(n_lanes, -np.inf), np.zeros(n_lanes)
+        np.minimum.at(low, lanes, ratio)
+        np.maximum.at(high, lanes, ratio)
+        np.maximum.at(longest, lanes, held)
+        closed_bars = add(held)
         is_open = self.shares != 0.0
-        self.sums["n_open_trades"] += is_open
-        self.sums["fees"] += np.where(is_open, self.entry_fee, 0.0)
-        self.sums["traded"] += np.where(is_open, np.abs(self.shares) * self.entry_price, 0.0)
-        self.sums["held_bars"] += np.where(is_open, n_bars - self.entry_bar, 0.0)
+        both = np.stack([put_in, value], axis=1).ravel()
+        traded = np.bincount(np.repeat(lanes, 2), weights=both, minlength=n_lanes).astype(np.float64, copy=False)
+        return {
+            "n_trades": np.bincount(lanes, minlength=n_lanes).astype(np.float64),
+            "n_open_trades": is_open.astype(np.float64),
+            "n_wins": add(is_win),
+            "sum_win": add(np.where(is_win, profit, 0.0)),
+            "sum_loss": add(np.where(is_win, 0.0, profit)),
+            "sum_profit_square": add(profit * profit),
+            "sum_trade_return": add(ratio),
+            "low_trade_return": low,
+            "high_trade_return": high,
+            "held_bars": closed_bars + np.where(is_open, n_bars - self.entry_bar, 0.0),
+            "closed_bars": closed_bars,
+            "longest_trade_bars": longest,
+            "fees": add(fees) + np.where(is_open, self.entry_fee, 0.0),
+            "traded": traded + np.where(is_open, np.abs(self.shares) * self.entry_price, 0.0),
+        }
 
 
 class Curves:
@@ -129,86 +146,93 @@ class Curves:
         self.longest: Floats = np.zeros(n_lanes, dtype=np.float32)
         self.work: Floats = np.empty(n_lanes)
         self.mask: NDArray[np.bool_] = np.empty(n_lanes, dtype=np.bool_)
+        self.sum_change: Floats = np.zeros(n_lanes)
+        self.sum_square: Floats = np.zeros(n_lanes)
+        self.sum_square_loss: Floats = np.zeros(n_lanes)
+        self.low_ratio: Floats = np.ones(n_lanes)
+        self.high_ratio: Floats = np.ones(n_lanes)
+        self.trough_ratio: Floats = np.ones(n_lanes)
 
-    def add(self, bar: int, equity: Floats, sums: dict[str, Floats]) -> None:
-        """Add one bar's equity of shape (n_lanes,); the array may be reused by the caller afterwards."""
-        sums["sum_equity"] += equity
+    def add(self, bar: int, equity: Floats) -> None:
+        """Add one bar's equity of shape (n_lanes,); the array is the caller's again afterwards."""
         work = self.work
         if bar == 0:
             self.peak[:] = equity
         else:
             np.divide(equity, self.before, out=work)
             if bar == 1:
-                sums["low_ratio"][:] = work
-                sums["high_ratio"][:] = work
-            np.minimum(sums["low_ratio"], work, out=sums["low_ratio"])
-            np.maximum(sums["high_ratio"], work, out=sums["high_ratio"])
+                self.low_ratio[:] = work
+                self.high_ratio[:] = work
+            np.minimum(self.low_ratio, work, out=self.low_ratio)
+            np.maximum(self.high_ratio, work, out=self.high_ratio)
             work -= 1.0
-            sums["sum_change"] += work
+            self.sum_change += work
             np.multiply(work, work, out=self.before)
-            sums["sum_square"] += self.before
+            self.sum_square += self.before
             np.minimum(work, 0.0, out=work)
             work *= work
-            sums["sum_square_loss"] += work
+            self.sum_square_loss += work
             np.less(equity, self.peak, out=self.mask)
             np.maximum(self.peak, equity, out=self.peak)
             np.divide(equity, self.peak, out=work)
-            np.minimum(sums["trough_ratio"], work, out=sums["trough_ratio"])
+            np.minimum(self.trough_ratio, work, out=self.trough_ratio)
             self.under += 1.0
             self.under *= self.mask
             np.maximum(self.longest, self.under, out=self.longest)
         self.before[:] = equity
 
+    def sums(self) -> dict[str, Floats]:
+        """Return the totals that come from the curves, but for the final equity."""
+        names = ("sum_change", "sum_square", "sum_square_loss", "low_ratio", "high_ratio", "trough_ratio")
+        return {name: getattr(self, name) for name in names} | {"underwater_bars": self.longest.astype(np.float64)}
+
 
 def totals_in_lanes(plan: Plan, codes: NDArray[np.int8]) -> Totals:
     """Return the totals of many runs without stops, given codes of shape (n_lanes, n_bars).
 
-    Lanes whose equity no longer carries their position are handed to the reference, which knows about
-    liquidation.
+    Lanes whose equity no longer carries their position are handed to the reference, which knows about liquidation.
     """
     n_lanes, n_bars = codes.shape
-    accounts, curves = Accounts(plan, n_lanes), Curves(n_lanes)
-    ruined = np.zeros(n_lanes, dtype=np.bool_)
+    fills = fills_of(codes, plan)
+    accounts, curves = Accounts(plan, n_lanes, fills.lane.size), Curves(n_lanes)
     watch = can_lose_everything(plan, codes)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        equity = _walk(plan, fills_of(codes, plan), accounts, curves, ruined if watch else None)
-    sums = accounts.sums
-    sums["final_equity"] = equity
-    sums["underwater_bars"] = curves.longest.astype(np.float64)
-    accounts.count_open(n_bars)
-    for lane in np.flatnonzero(ruined).tolist():
+        accounts.run(fills)
+        if plan.settings.close_final and n_bars:
+            held = np.flatnonzero(accounts.shares)
+            accounts.close(held, np.full(held.size, n_bars - 1), np.full(held.size, plan.last_close[-1]))
+        accounts.closed.append((np.empty(0),) * 6)  # a run without a trade has sums as well
+        ruined = _walk(plan, fills, accounts, curves, watch=watch)
+        sums = accounts.trade_sums(n_bars) | curves.sums()
+    sums["final_equity"] = curves.before if n_bars else accounts.cash
+    for lane in ruined:
         exact = totals_of(*simulate(plan, codes[lane]), cash=plan.settings.cash)
         for name in TOTAL_NAMES:
             sums[name][lane] = getattr(exact, name)[0]
-    return Totals(**sums)
+    return Totals(**{name: sums[name] for name in TOTAL_NAMES})
 
 
-def _walk(
-    plan: Plan, fills: Fills, accounts: Accounts, curves: Curves, ruined: NDArray[np.bool_] | None
-) -> Floats:
-    """Walk through the bars; return the final equity of every lane, and mark the ruined ones."""
-    n_bars = plan.open.size
-    closes = last_closes(plan)
-    bounds = np.searchsorted(fills.step, np.arange(2 * n_bars + 1)).tolist()
-    sizes = plan.size[fills.decided]
-    prices = np.stack([plan.open, plan.close], axis=1).ravel().tolist()
-    equity: Floats = np.full(accounts.cash.size, plan.settings.cash)
-    for bar, close in enumerate(closes.tolist()):
+def _walk(plan: Plan, fills: Fills, accounts: Accounts, curves: Curves, *, watch: bool) -> list[int]:
+    """Walk through the bars and add up the curves; return the lanes that lost everything on the way."""
+    n_lanes, n_bars = accounts.cash.size, plan.open.size
+    order = np.argsort(fills.step, kind="stable")
+    bounds = np.searchsorted(fills.step[order], np.arange(2 * n_bars + 1)).tolist()
+    lanes, cash_after, shares_after = fills.lane[order], accounts.cash_after[order], accounts.shares_after[order]
+    cash, shares = np.full(n_lanes, plan.settings.cash), np.zeros(n_lanes)
+    equity, ruined = np.empty(n_lanes), np.zeros(n_lanes, dtype=np.bool_)
+    for bar, close in enumerate(plan.last_close.tolist()):
         for step in (2 * bar, 2 * bar + 1):
-            if step % 2 and ruined is not None:
-                _mark_ruined(accounts, close, ruined)
             begin, end = bounds[step], bounds[step + 1]
             if begin < end:
-                part = slice(begin, end)
-                accounts.act(fills.lane[part], fills.code[part], sizes[part], bar, prices[step])
+                touched = lanes[begin:end]
+                cash[touched] = cash_after[begin:end]
+                shares[touched] = shares_after[begin:end]
+            if watch and step % 2 == 0:
+                value = shares * close
+                ruined |= cash + value <= plan.settings.maintenance * np.abs(value)
         if bar == n_bars - 1 and plan.settings.close_final:
-            accounts.close(np.flatnonzero(accounts.shares), bar, close)
-        np.multiply(accounts.shares, close, out=equity)
-        equity += accounts.cash
-        curves.add(bar, equity, accounts.sums)
-    return equity
-
-
-def _mark_ruined(accounts: Accounts, close: float, ruined: NDArray[np.bool_]) -> None:
-    value = accounts.shares * close
-    ruined |= accounts.cash + value <= accounts.plan.settings.maintenance * np.abs(value)
+            cash, shares = accounts.cash, accounts.shares
+        np.multiply(shares, close, out=equity)
+        equity += cash
+        curves.add(bar, equity)
+    return np.flatnonzero(ruined).tolist()

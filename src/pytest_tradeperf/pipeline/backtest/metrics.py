@@ -55,7 +55,7 @@ class Metrics:
     exposure
         Fraction of bars at whose close a position was held.
     turnover
-        Money traded (entries and exits) over mean equity, a year.
+        Money traded (entries and exits) over the mean of initial and final equity, a year.
     fees_paid
         Commission, in money.
     n_trades, n_open_trades
@@ -164,7 +164,7 @@ def _curve_table(totals: Totals, cash: float, n_bars: int, periods: float) -> di
         "best_bar_return": totals.high_ratio - 1.0,
         "worst_bar_return": totals.low_ratio - 1.0,
         "exposure": totals.held_bars / n_bars,
-        "turnover": totals.traded / (totals.sum_equity / n_bars) * periods / n_returns,
+        "turnover": totals.traded / ((cash + totals.final_equity) / 2.0) * periods / n_returns,
         "fees_paid": totals.fees,
     }
 

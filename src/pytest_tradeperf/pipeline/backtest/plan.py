@@ -29,6 +29,8 @@ class Plan:
     ----------
     open, high, low, close
         float64 ndarrays of shape (n_bars,); missing bars are NaN.
+    last_close
+        The close, that of the last bar with prices on a missing bar, and 0 before the first.
     size
         float64 ndarray of shape (n_bars,): what an order decided on that bar may buy, a number of shares if
         ``size_is_shares``, else money per unit of cash.
@@ -45,6 +47,7 @@ class Plan:
     high: NDArray[np.float64]
     low: NDArray[np.float64]
     close: NDArray[np.float64]
+    last_close: NDArray[np.float64]
     size: NDArray[np.float64]
     size_is_shares: bool
     fee_factor: float
@@ -64,6 +67,7 @@ def plan_of(bars: Bars, settings: Settings) -> Plan:
         high=bars.high,
         low=bars.low,
         close=bars.close,
+        last_close=_last_closes(bars.close),
         size=_sizes(bars, settings),
         size_is_shares=isinstance(settings.sizing, FixedShares),
         fee_factor=1.0 + settings.costs.fee_rate,
@@ -73,6 +77,14 @@ def plan_of(bars: Bars, settings: Settings) -> Plan:
         profit=math.nan if stops.take_profit is None else stops.take_profit,
         trail=math.nan if stops.trailing is None else stops.trailing,
     )
+
+
+def _last_closes(close: NDArray[np.float64]) -> NDArray[np.float64]:
+    missing = np.isnan(close)
+    if not missing.any():
+        return close
+    place = np.maximum.accumulate(np.where(missing, -1, np.arange(close.size)))
+    return np.where(place >= 0, close[np.maximum(place, 0)], 0.0)
 
 
 def _sizes(bars: Bars, settings: Settings) -> NDArray[np.float64]:

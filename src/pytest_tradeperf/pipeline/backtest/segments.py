@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_tradeperf.pipeline.backtest.fills import fills_of, last_closes
+from pytest_tradeperf.pipeline.backtest.fills import fills_of
 from pytest_tradeperf.pipeline.backtest.reference import Account, simulate
 from pytest_tradeperf.pipeline.backtest.trades import END, SIGNAL, TradeColumns, columns_of
 
@@ -27,13 +27,11 @@ def simulate_segments(plan: Plan, codes: NDArray[np.int8]) -> tuple[NDArray[np.f
     account = Account(plan)
     fills = fills_of(codes[np.newaxis, :], plan)
     starts, cash, shares = [0], [account.cash], [0.0]
-    closes = last_closes(plan)
-    prices = np.where(fills.step % 2 == 0, plan.open[fills.step // 2], plan.close[fills.step // 2])
     for step, code, price, size in zip(
         fills.step.tolist(),
         fills.code.tolist(),
-        prices.tolist(),
-        plan.size[fills.decided].tolist(),
+        fills.price.tolist(),
+        fills.size.tolist(),
         strict=True,
     ):
         account.act(code, step // 2, price, size=size, reason=SIGNAL)
@@ -41,16 +39,16 @@ def simulate_segments(plan: Plan, codes: NDArray[np.int8]) -> tuple[NDArray[np.f
         cash.append(account.cash)
         shares.append(account.shares)
     lengths = np.diff([*starts, n_bars])
-    value = np.repeat(shares, lengths) * closes
+    value = np.repeat(shares, lengths) * plan.last_close
     equity = np.repeat(cash, lengths) + value
     if _may_be_liquidated(plan, codes, equity, value):
         return simulate(plan, codes)
     if account.shares != 0.0 and plan.settings.close_final:
-        last_close = float(closes[-1])
+        last_close = float(plan.last_close[-1])
         account.close(n_bars - 1, account.market_price(last_close), END)
         equity[-1] = account.cash
     elif account.shares != 0.0:
-        account.keep(float(closes[-1]))
+        account.keep(float(plan.last_close[-1]))
     return equity, columns_of(account.rows)
 
 

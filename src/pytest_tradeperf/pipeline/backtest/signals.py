@@ -46,13 +46,10 @@ def cross_signals(
     >>> cross_signals(np.array([1.0, 2, 2, 1]), np.array([1.0, 1, 2, 2]), "both").tolist()
     [0, 1, 0, -1]
     """
-    above = fast > slow
-    below = fast < slow
-    codes = np.zeros(above.shape, dtype=np.int8)
-    # "at or below" is below or equal: on bars where both exist, exactly "not above".
-    exists = ~np.isnan(fast) & ~np.isnan(slow)
-    up = above[..., 1:] & ~above[..., :-1] & exists[..., :-1]
-    down = below[..., 1:] & ~below[..., :-1] & exists[..., :-1]
+    codes = np.zeros(fast.shape, dtype=np.int8)
+    # A comparison with NaN is False: a bar on which one of the two does not exist is on neither side.
+    up = (fast > slow)[..., 1:] & (fast <= slow)[..., :-1]
+    down = (fast < slow)[..., 1:] & (fast >= slow)[..., :-1]
     up_code, down_code = codes_for(side)
     codes[..., 1:] = up * np.int8(up_code) + down * np.int8(down_code)
     return codes

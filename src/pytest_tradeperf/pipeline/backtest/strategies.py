@@ -12,6 +12,8 @@ from pytest_tradeperf.pipeline.errors import SettingError
 from pytest_tradeperf.pipeline.features.indicators import checked_window, ema, highest, lowest, sma
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from pytest_tradeperf.pipeline.marketdata.bars import Bars
@@ -60,6 +62,34 @@ class MovingAverageCross:
         """Return the crosses as codes."""
         average = sma if self.average == "sma" else ema
         return cross_signals(average(bars.close, self.fast), average(bars.close, self.slow), self.side)
+
+    @staticmethod
+    def signal_table(
+        bars: Bars, columns: Mapping[str, Sequence[object]], *, compiled: bool
+    ) -> NDArray[np.int8] | None:
+        """Return the codes of many parameter sets at once, or None if some of them are not plain and valid.
+
+        Parameters
+        ----------
+        columns
+            Values by parameter name, one a set; parameters left out have their defaults.
+        compiled
+            Whether numba may be used.
+        """
+        from pytest_tradeperf.pipeline.backtest.crosses import cross_table
+
+        base = MovingAverageCross()
+        n_sets = len(next(iter(columns.values())))
+        fast, slow = (np.asarray(columns.get(name, [getattr(base, name)] * n_sets)) for name in ("fast", "slow"))
+        averages = set(columns.get("average", (base.average,)))
+        sides = set(columns.get("side", (base.side,)))
+        is_plain = set(columns) <= {"fast", "slow", "average", "side"} and len(averages) == len(sides) == 1
+        if not is_plain or fast.dtype.kind != "i" or slow.dtype.kind != "i" or (fast < 1).any() or (fast >= slow).any():
+            return None
+        checked = MovingAverageCross(average=averages.pop(), side=sides.pop())  # type: ignore[arg-type]
+        return cross_table(
+            bars.close, fast, slow, average=checked.average, side=checked.side, compiled=compiled
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,8 @@ class Totals:
 
     Attributes
     ----------
-    final_equity, sum_equity
-        Equity at the last bar, and summed over all bars.
+    final_equity
+        Equity at the last bar.
     sum_change, sum_square, sum_square_loss
         Returns from bar to bar: their sum, sum of squares, and sum of squares of the negative ones.
     low_ratio, high_ratio
@@ -51,7 +51,6 @@ class Totals:
     """
 
     final_equity: NDArray[np.float64]
-    sum_equity: NDArray[np.float64]
     sum_change: NDArray[np.float64]
     sum_square: NDArray[np.float64]
     sum_square_loss: NDArray[np.float64]
@@ -85,12 +84,11 @@ def totals_of(equity: NDArray[np.float64], trades: TradeColumns, *, cash: float)
 
 
 def _curve_sums(path: list[float], cash: float) -> dict[str, float]:
-    total = change = square = loss = 0.0
+    change = square = loss = 0.0
     low = high = trough = 1.0
     peak = before = path[0] if path else cash
     underwater = longest = 0
     for bar, value in enumerate(path):
-        total += value
         if value >= peak:
             peak = value
             underwater = 0
@@ -110,7 +108,6 @@ def _curve_sums(path: list[float], cash: float) -> dict[str, float]:
         before = value
     return {
         "final_equity": before,
-        "sum_equity": total,
         "sum_change": change,
         "sum_square": square,
         "sum_square_loss": loss,
