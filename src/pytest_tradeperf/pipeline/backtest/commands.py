@@ -1,51 +1,288 @@
-"""The command ``tradeperf backtest`` and what it prints. Importing this module loads only click."""
+"""The commands ``tradeperf backtest`` and ``tradeperf sweep``. Importing this module loads only click."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pytest_tradeperf.pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_tradeperf.pipeline.backtest.result import BacktestResult
+    from pytest_tradeperf.pipeline.marketdata.bars import Bars
 
 STRATEGIES = ("ma-cross", "breakout")
+ENGINES = ("auto", "reference", "lanes", "compiled")
+SIDES = ("long", "short", "both")
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(
+        [
+            click.option("--symbol", help="Bundled bars of AAPL, FB, GOOG (default), IBM or MSFT; or the name for --data."),
+            click.option("--data", type=click.Path(path_type=Path), help="CSV or Parquet file with the bars."),
+            click.option("--timeframe", help="Length of a bar, like 15m, 4h, 1d, 1w; longer than the data's resamples."),
+            click.option("--calendar", type=click.Choice(["stocks", "continuous"]), help="What annualises; else inferred."),
+            click.option("--missing", type=click.Choice(["refuse", "drop", "keep"]), default="refuse", show_default=True,
+                         help="What to do with rows of --data without prices."),
+            click.option("--max-bars", type=click.IntRange(1), help="Refuse files with more rows (default 5000000)."),
+            click.option("--strategy", type=click.Choice(STRATEGIES), default="ma-cross", show_default=True),
+            click.option("--side", type=click.Choice(SIDES), default="long", show_default=True),
+            click.option("--cash", type=float, default=10_000.0, show_default=True, help="Money at the start."),
+            click.option("--fees-bps", type=float, default=0.0, show_default=True, help="Commission, 1/100 % of a trade."),
+            click.option("--fee-fixed", type=float, default=0.0, show_default=True, help="Commission per fill, in money."),
+            click.option("--slippage-bps", type=float, default=0.0, show_default=True),
+            click.option("--spread-bps", type=float, default=0.0, show_default=True),
+            click.option("--fraction", type=float, default=1.0, show_default=True, help="Share of equity in a position."),
+            click.option("--whole-shares/--fractional-shares", default=True, show_default=True),
+            click.option("--fill", type=click.Choice(["next_open", "same_close"]), default="next_open", show_default=True),
+            click.option("--close-final/--keep-final", default=True, show_default=True, help="Close at the last close?"),
+            click.option("--margin", type=float, default=1.0, show_default=True, help="0.5 carries twice the cash."),
+            click.option("--stop-loss", type=float, help="Fraction below the entry price, like 0.05."),
+            click.option("--take-profit", type=float, help="Fraction above the entry price."),
+            click.option("--trailing", type=float, help="Fraction below the best price since entry."),
+            click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @click.command()
-@click.option(
-    "--symbol", default="GOOG", show_default=True, help="A bundled symbol: AAPL, FB, GOOG, IBM or MSFT."
-)
-@click.option("--strategy", type=click.Choice(STRATEGIES), default="ma-cross", show_default=True)
-@click.option("--cash", type=float, default=10_000.0, show_default=True, help="Money at the start.")
-@click.option(
-    "--fees-bps", type=float, default=0.0, show_default=True, help="Commission, in 1/100 % of the trade."
-)
-def backtest(symbol: str, strategy: str, cash: float, fees_bps: float) -> None:
-    """Run a strategy over daily bars and print what it would have made."""
-    from pytest_tradeperf.pipeline.backtest import Breakout, MovingAverageCross, run_backtest
-    from pytest_tradeperf.pipeline.marketdata import load_bars
+@_data_options
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the strategy; repeat.")
+@click.option("--fast-window/--no-fast-window", default=True, show_default=True, help="Views instead of copies.")
+@click.option("--precompute-features/--no-precompute-features", default=True, show_default=True,
+              help="Ask the strategy once, not bar by bar; the answer is the same.")  # fmt: skip
+@click.option("--compare-engines", is_flag=True, help="Time all engines and check that results are identical.")
+@click.option("--reference-index", help="Bundled symbol or file for alpha and beta.")
+@click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Write there instead of printing.")
+@click.option("--trades", "trades_file", type=click.Path(path_type=Path), help="Write the trades as CSV.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Write a chart (PNG, SVG, PDF).")
+def backtest(**options: Any) -> None:
+    """Run a strategy over bars and print what it would have made."""
+    from pytest_tradeperf.pipeline.backtest import printing
 
     try:
-        rule = MovingAverageCross() if strategy == "ma-cross" else Breakout()
-        result = run_backtest(load_bars(symbol), rule, cash=cash, fees_bps=fees_bps)
-    except PipelineError as error:
+        bars = _bars(options)
+        strategy = _strategy_class(options)(**_parameters(options))
+        runs = _run_engines(bars, strategy, options)
+        result, _ = runs[0]
+        fit = None if options["reference_index"] is None else result.fit(_index(options["reference_index"]))
+        if options["compare_engines"]:
+            identical = len({run.digest for run, _ in runs}) == 1
+            printing.write(printing.comparison(runs, identical=identical, style=options["style"]), options["output"])
+            if not identical:
+                raise click.ClickException("engines disagree: this is a defect, please report it with the command line")
+            return
+        printing.write(printing.report(result, fit, style=options["style"]), options["output"])
+        if options["trades_file"] is not None:
+            printing.write(result.trades_frame().to_csv(index=False), options["trades_file"])
+        if options["plot"] is not None:
+            result.plot(options["plot"])
+    except (PipelineError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    _print_table(result)
 
 
-def _print_table(result: BacktestResult) -> None:
-    from rich.console import Console
-    from rich.table import Table
+@click.command()
+@_data_options
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUES",
+              help="Values of a parameter: 10, or 5,10,20, or 2:50 or 2:50:4 (end included); repeat.")  # fmt: skip
+@click.option("--metric", default="sharpe", show_default=True, help="What to rank by; see the table's columns.")
+@click.option("--smallest", is_flag=True, help="Rank the smallest first.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Rows of the table.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--memory-limit", type=float, default=128.0, show_default=True, help="Megabytes for work at once.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Keep finished work there and go on from it.")
+@click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Write there instead of printing.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Write a heat map of the first two parameters.")
+@click.option("--progress", is_flag=True, help="Say how far it is, on standard error.")
+def sweep(**options: Any) -> None:
+    """Run a strategy over a grid of parameters and print the best."""
+    from pytest_tradeperf.pipeline.backtest import printing
+    from pytest_tradeperf.pipeline.backtest.sweep import sweep as run_sweep
 
-    table = Table(title=f"{result.symbol}, {result.strategy}", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_row("final equity", f"{result.final_equity:,.2f}")
-    table.add_row("total return", f"{result.total_return:.2%}")
-    table.add_row("Sharpe (arithmetic)", f"{result.sharpe:.3f}")
-    table.add_row("max drawdown", f"{result.max_drawdown:.2%}")
-    table.add_row("trades", str(result.n_trades))
-    Console().print(table)
+    try:
+        bars = _bars(options)
+        kind = _strategy_class(options)
+        result = _in_pool(
+            options["workers"],
+            lambda pool: run_sweep(
+                bars,
+                kind,
+                settings=_settings(options),
+                engine=options["engine"],
+                executor=pool,
+                memory_limit=int(options["memory_limit"] * 1e6),
+                checkpoint=options["checkpoint"],
+                progress=_say if options["progress"] else None,
+                **_grid(options),
+            ),
+        )
+        table = printing.ranking(result, options)
+        printing.write(table, options["output"])
+        if options["plot"] is not None:
+            from pytest_tradeperf.pipeline.backtest.plots import sweep_figure
+
+            sweep_figure(result, options["metric"], options["plot"])
+        if not result.is_complete:
+            raise click.exceptions.Exit(130)
+    except (PipelineError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _say(done: int, total: int) -> None:
+    click.echo(f"{done} of {total} combinations", err=True)
+
+
+def _in_pool(n_workers: int, run: Callable[[Any], Any]) -> Any:
+    if n_workers == 1:
+        return run(None)
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # spawn: a fork of a process with threads (numba, pandas) can hang.
+    with ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return run(pool)
+
+
+def _bars(options: dict[str, Any]) -> Bars:
+    from pytest_tradeperf.pipeline.marketdata import Timeframe, load_bars, parse_timeframe, read_bars, resample
+    from pytest_tradeperf.pipeline.marketdata.csvfile import MAX_BARS
+
+    if options["data"] is None:
+        bars = load_bars(options["symbol"] or "GOOG")
+    else:
+        limit = options["max_bars"] or MAX_BARS
+        bars = read_bars(options["data"], symbol=options["symbol"], missing=options["missing"], max_bars=limit)
+    calendar = options["calendar"] or bars.timeframe.calendar
+    if calendar != bars.timeframe.calendar:
+        from dataclasses import replace
+
+        bars = replace(bars, timeframe=Timeframe(minutes=bars.timeframe.minutes, calendar=calendar))
+    if options["timeframe"] is not None:
+        bars = resample(bars, parse_timeframe(options["timeframe"], calendar=calendar))
+    return bars
+
+
+def _index(name: str) -> Bars:
+    from pytest_tradeperf.pipeline.marketdata import BUNDLED_SYMBOLS, load_bars, read_bars
+
+    return load_bars(name) if name.upper() in BUNDLED_SYMBOLS else read_bars(name)
+
+
+def _strategy_class(options: dict[str, Any]) -> Any:
+    from pytest_tradeperf.pipeline.backtest import Breakout, MovingAverageCross
+
+    return {"ma-cross": MovingAverageCross, "breakout": Breakout}[options["strategy"]]
+
+
+def _split(options: dict[str, Any]) -> list[tuple[str, str]]:
+    from dataclasses import fields
+
+    known = [item.name for item in fields(_strategy_class(options)) if item.name != "side"]
+    pairs = []
+    for text in options["params"]:
+        name, equals, value = text.partition("=")
+        if not equals or name not in known or not value:
+            raise click.BadParameter(
+                f"{text!r}: expected NAME=VALUE with one of {', '.join(known)}", param_hint="--param"
+            )
+        pairs.append((name, value))
+    return pairs
+
+
+def _value(name: str, text: str) -> int | str:
+    if name == "average":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{name}={text!r}: expected a whole number", param_hint="--param") from None
+
+
+def _parameters(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: _value(name, text) for name, text in _split(options)} | {"side": options["side"]}
+
+
+def _grid(options: dict[str, Any]) -> dict[str, Any]:
+    grid: dict[str, list[Any]] = {}
+    for name, text in _split(options):
+        for part in text.split(","):
+            bounds = [_value(name, number) for number in part.split(":")] if name != "average" else [part]
+            if len(bounds) > 3 or (len(bounds) == 3 and bounds[2] == 0):  # noqa: PLR2004 - start:end:step
+                raise click.BadParameter(f"{name}={part!r}: expected START:END or START:END:STEP", param_hint="--param")
+            if len(bounds) == 1:
+                grid.setdefault(name, []).append(bounds[0])
+            else:
+                step = int(bounds[2]) if len(bounds) == 3 else 1  # noqa: PLR2004
+                grid.setdefault(name, []).extend(range(int(bounds[0]), int(bounds[1]) + (1 if step > 0 else -1), step))
+    if not grid:
+        grid = {"fast": list(range(5, 30, 5)), "slow": list(range(30, 110, 10))}
+        if options["strategy"] == "breakout":
+            grid = {"entry": list(range(10, 60, 10)), "exit": list(range(5, 30, 5))}
+    return grid | {"side": [options["side"]]}
+
+
+def _settings(options: dict[str, Any]) -> Any:
+    from pytest_tradeperf.pipeline.backtest import Costs, Fraction, Settings, Stops
+
+    return Settings(
+        cash=options["cash"],
+        costs=Costs(
+            fees_bps=options["fees_bps"],
+            fee_fixed=options["fee_fixed"],
+            slippage_bps=options["slippage_bps"],
+            spread_bps=options["spread_bps"],
+        ),
+        sizing=Fraction(fraction=options["fraction"]),
+        stops=Stops(
+            stop_loss=options["stop_loss"], take_profit=options["take_profit"], trailing=options["trailing"]
+        ),
+        whole_shares=options["whole_shares"],
+        fill=options["fill"],
+        close_final=options["close_final"],
+        margin=options["margin"],
+    )
+
+
+def _run_engines(bars: Bars, strategy: Any, options: dict[str, Any]) -> list[tuple[BacktestResult, float]]:
+    """Return results and the seconds each took; one, or one for every engine that supports the settings."""
+    import importlib.util
+    import time
+
+    from pytest_tradeperf.pipeline.backtest.compiled import prepare
+    from pytest_tradeperf.pipeline.backtest.engine import run_with_settings
+    from pytest_tradeperf.pipeline.errors import EngineError
+
+    settings = _settings(options)
+    names = [options["engine"]]
+    if options["compare_engines"]:
+        has_numba = importlib.util.find_spec("numba") is not None
+        names = ["reference", "lanes", *(["compiled"] if has_numba else [])]
+    runs = []
+    for name in names:
+        if name == "compiled":
+            prepare()  # compiling is not part of the comparison
+        start = time.perf_counter()
+        try:
+            result = run_with_settings(
+                bars,
+                strategy,
+                settings,
+                precompute_features=options["precompute_features"],
+                fast_window=options["fast_window"],
+                engine=name,
+            )
+        except EngineError:
+            if options["compare_engines"]:
+                continue  # an engine that lacks a setting has nothing to compare
+            raise
+        runs.append((result, time.perf_counter() - start))
+    return runs

@@ -36,6 +36,8 @@ def run_backtest(
     close_final: bool = True,
     margin: float = 1.0,
     maintenance: float = 0.0,
+    precompute_features: bool = True,
+    fast_window: bool = True,
     engine: EngineName = "auto",
 ) -> BacktestResult:
     """Return equity, trades and metrics of one strategy on one symbol.
@@ -50,6 +52,11 @@ def run_backtest(
         Short for ``costs=Costs(fees_bps=...)``.
     cash, costs, sizing, stops, whole_shares, fill, close_final, margin, maintenance
         See :class:`~pytest_tradeperf.pipeline.backtest.settings.Settings`.
+    precompute_features
+        Ask the strategy once for all bars. Without, it is asked on every bar for the code of that bar, given the
+        bars until then, as it would be live: slow, and the same answer from any strategy that does not look ahead.
+    fast_window
+        Without precomputed features, hand over views of the bars; without both, copies.
     engine
         ``reference`` does everything; ``lanes`` and ``compiled`` give the same bits faster. ``auto`` takes
         lanes,
@@ -85,9 +92,33 @@ def run_backtest(
         margin=margin,
         maintenance=maintenance,
     )
+    return run_with_settings(
+        bars,
+        strategy,
+        settings,
+        precompute_features=precompute_features,
+        fast_window=fast_window,
+        engine=engine,
+    )
+
+
+def run_with_settings(
+    bars: Bars,
+    strategy: Strategy,
+    settings: Settings,
+    *,
+    precompute_features: bool = True,
+    fast_window: bool = True,
+    engine: EngineName = "auto",
+) -> BacktestResult:
+    """Return what :func:`run_backtest` returns, given all settings as one record."""
     chosen, note = choose_engine(engine, settings)
     plan = plan_of(bars, settings)
-    equity, columns, totals = _simulate(chosen, plan, strategy_signals(strategy, bars))
+    if precompute_features:
+        codes = strategy_signals(strategy, bars)
+    else:
+        codes = stepwise_signals(strategy, bars, fast_window=fast_window)
+    equity, columns, totals = _simulate(chosen, plan, codes)
     equity.flags.writeable = False
     result = BacktestResult(
         symbols=(bars.symbol,),
@@ -187,3 +218,19 @@ def strategy_signals(strategy: Strategy, bars: Bars) -> NDArray[np.int8]:
             f"{name}.signals raised {type(error).__name__} on {bars.symbol}: {error}"
         ) from error
     return checked_signals(answer, len(bars), strategy)
+
+
+def stepwise_signals(strategy: Strategy, bars: Bars, *, fast_window: bool = True) -> NDArray[np.int8]:
+    """Return each bar's code as a live system would get it: from the bars until then, asked bar by bar."""
+    import numpy as np
+
+    codes = np.zeros(len(bars), dtype=np.int8)
+    for bar in range(len(bars)):
+        past = bars[: bar + 1] if fast_window else _copied(bars, bar + 1)
+        codes[bar] = strategy_signals(strategy, past)[-1]
+    return codes
+
+
+def _copied(bars: Bars, n_bars: int) -> Bars:
+    columns = {name: getattr(bars, name)[:n_bars] for name in ("timestamps", "open", "high", "low", "close", "volume")}
+    return Bars(symbol=bars.symbol, timeframe=bars.timeframe, **columns)
