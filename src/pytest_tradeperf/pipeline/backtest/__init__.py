@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.backtest.engine import run_backtest
+    from pytest_tradeperf.pipeline.backtest.grid import SweepResult, sweep
+    from pytest_tradeperf.pipeline.backtest.lookahead import LookaheadReport, check_lookahead
     from pytest_tradeperf.pipeline.backtest.metrics import Metrics
     from pytest_tradeperf.pipeline.backtest.result import BacktestResult
     from pytest_tradeperf.pipeline.backtest.settings import (
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     )
     from pytest_tradeperf.pipeline.backtest.strategies import Breakout, MovingAverageCross, Strategy
     from pytest_tradeperf.pipeline.backtest.trades import Trade
+    from pytest_tradeperf.pipeline.backtest.walkforward import walk_forward
 
 _HOME = {
     "BacktestResult": "result",
@@ -29,14 +32,19 @@ _HOME = {
     "Costs": "settings",
     "FixedShares": "settings",
     "Fraction": "settings",
+    "LookaheadReport": "lookahead",
     "Metrics": "metrics",
     "MovingAverageCross": "strategies",
     "Settings": "settings",
     "Stops": "settings",
     "Strategy": "strategies",
+    "SweepResult": "grid",
     "Trade": "trades",
     "VolatilityTarget": "settings",
+    "check_lookahead": "lookahead",
     "run_backtest": "engine",
+    "sweep": "grid",
+    "walk_forward": "walkforward",
 }
 
 __all__ = [
@@ -45,14 +53,19 @@ __all__ = [
     "Costs",
     "FixedShares",
     "Fraction",
+    "LookaheadReport",
     "Metrics",
     "MovingAverageCross",
     "Settings",
     "Stops",
     "Strategy",
+    "SweepResult",
     "Trade",
     "VolatilityTarget",
+    "check_lookahead",
     "run_backtest",
+    "sweep",
+    "walk_forward",
 ]
 
 

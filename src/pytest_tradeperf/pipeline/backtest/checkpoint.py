@@ -39,14 +39,15 @@ class Checkpoint:
             The file belongs to another sweep.
         """
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 key, state = str(archive["key"]), {name: archive[name] for name in ("table", "done")}
                 messages = json.loads(str(archive["errors"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return
         if key != self.key:
             raise StoreError(
-                f"checkpoint {str(self.path)!r} belongs to a sweep of other bars, grid, strategy or settings: "
+                f"checkpoint {str(self.path)!r} belongs to a sweep of other bars, grid, strategy or "
+                f"settings: "
                 "delete it or give another name"
             )
         table[:], done[:] = state["table"], state["done"]
@@ -63,7 +64,13 @@ class Checkpoint:
         draft = self.path.with_name(self.path.name + ".part")
         try:
             with draft.open("wb") as stream:
-                np.savez(stream, key=np.array(self.key), table=table, done=done, errors=np.array(json.dumps(errors)))
+                np.savez(
+                    stream,
+                    key=np.array(self.key),
+                    table=table,
+                    done=done,
+                    errors=np.array(json.dumps(errors)),
+                )
                 stream.flush()
                 os.fsync(stream.fileno())
             draft.replace(self.path)
@@ -74,8 +81,11 @@ class Checkpoint:
 
 
 def _key(job: Job, rows: tuple[tuple[Any, ...], ...]) -> str:
-    name = f"{getattr(job.strategy, '__module__', '')}.{getattr(job.strategy, '__qualname__', repr(job.strategy))}"
-    state = hashlib.sha256(repr((name, job.names, rows, job.settings)).encode())
+    module, name = (
+        getattr(job.strategy, "__module__", ""),
+        getattr(job.strategy, "__qualname__", repr(job.strategy)),
+    )
+    state = hashlib.sha256(repr((module, name, job.names, rows, job.settings)).encode())
     if isinstance(job.bars, Bars):
         for field in ("timestamps", *PRICE_FIELDS):
             state.update(np.ascontiguousarray(getattr(job.bars, field)).tobytes())

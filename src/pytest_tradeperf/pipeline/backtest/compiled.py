@@ -93,7 +93,6 @@ def _arguments(plan: Plan) -> tuple[Any, ...]:
         plan.open,
         plan.high,
         plan.low,
-        plan.close,
         plan.last_close,
         plan.size,
         settings.cash,

@@ -1,4 +1,4 @@
-"""Moving-average crosses of many parameter pairs at once: averages computed once a window, compared pair by pair."""
+"""Moving-average crosses of many parameter pairs at once: one average a window, compared pair by pair."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def cross_table(
     if average == "sma":
         table = sma_table(close, windows.tolist())
     else:
-        table = np.array([ema(close, window) for window in windows.tolist()]).reshape(windows.size, close.size)
+        table = np.array([ema(close, window) for window in windows.tolist()]).reshape(
+            windows.size, close.size
+        )
     rows = place.astype(np.int64).reshape(2, -1)
     codes = np.zeros((fast.size, close.size), dtype=np.int8)
     if close.size == 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - a field of Job
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chunk:
-    """Metrics of some combinations: float64 ndarray of shape (n_rows, n_metrics), and what went wrong in which."""
+    """Metrics of some combinations, float64 of shape (n_rows, n_metrics), and what went wrong where."""
 
     start: int
     table: NDArray[np.float64]
@@ -110,7 +110,7 @@ def _totals(engine: str, plan: Plan, codes: NDArray[np.int8]) -> Totals:
 
 
 def chunk_size(n_bars: int, n_rows: int, *, memory_limit: int, n_workers: int) -> int:
-    """Return how many combinations a chunk holds: what fits the limit, and enough chunks to keep workers busy."""
+    """Return how many combinations a chunk holds: what fits, in enough chunks to keep workers busy."""
     fitting = memory_limit // n_workers // (n_bars * BYTES_PER_CODE + BYTES_PER_LANE)
     if n_workers > 1:
         fitting = min(fitting, -(-n_rows // (4 * n_workers)))

@@ -35,7 +35,7 @@ _READ_ROWS = numba.types.Array(numba.float64, 2, "C", readonly=True)
 _READ_INDEX = numba.types.Array(numba.int64, 1, "C", readonly=True)
 _F = numba.float64
 _B = numba.boolean
-_PRICES = (_READ, _READ, _READ, _READ, _READ, _READ)
+_PRICES = (_READ, _READ, _READ, _READ, _READ)
 _CONSTANTS = (_F, _F, _F, _F, _F, _F, _F, _F, _F, _F, _F, _B, _B, _B, _B, _B)
 N_TOTALS = 22
 N_TRADE_FIELDS = 7
@@ -52,7 +52,6 @@ def simulate_one(
     opens,
     highs,
     lows,
-    closes,
     last_closes,
     sizes,
     cash,
@@ -282,7 +281,8 @@ def simulate_one(
                 sum_square += step * step
                 sum_square_loss += fall * fall
                 if equity >= peak:
-                    # Within one peak the smallest quotient is that of the smallest equity: one division a peak.
+                    # Within one peak the smallest quotient is that of the smallest equity: one division a
+                    # peak.
                     trough_ratio = min(trough_ratio, trough / peak)
                     underwater_bars = max(underwater_bars, bar - peak_bar - 1)
                     peak = equity
@@ -347,7 +347,6 @@ def simulate_many(
     opens,
     highs,
     lows,
-    closes,
     last_closes,
     sizes,
     cash,
@@ -377,7 +376,6 @@ def simulate_many(
             opens,
             highs,
             lows,
-            closes,
             last_closes,
             sizes,
             cash,
@@ -409,7 +407,7 @@ def simulate_many(
     error_model="numpy",
 )
 def cross_rows(table, fast, slow, up_code, down_code, codes_out):
-    """Fill codes of shape (n_runs, n_bars) with the crosses of two rows of the table each; see cross_signals."""
+    """Fill codes of shape (n_runs, n_bars) with the crosses of two rows each; see cross_signals."""
     for run in range(fast.size):
         quick = table[fast[run]]
         lazy = table[slow[run]]

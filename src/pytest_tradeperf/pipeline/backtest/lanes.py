@@ -1,7 +1,9 @@
 """The ``lanes`` engine for many runs: every run a lane of the same arrays, nothing kept but sums.
 
-First the accounts go from fill to fill, all first fills at once, then all second ones, and so on; then the curves
-go from bar to bar. A lane sees the same additions in the same order as the reference, which is why bits agree.
+First the accounts go from fill to fill, all first fills at once, then all second ones, and so on; then the
+curves
+go from bar to bar. A lane sees the same additions in the same order as the reference, which is why bits
+agree.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Floats = Any  # float64 ndarrays of shape (n_lanes,) or (n_fills,); short, becau
 
 
 class Accounts:
-    """The cash and position of every lane, and every fill's outcome; the reference's ``Account`` many times over."""
+    """The cash and position of every lane: the reference's ``Account`` many times over."""
 
     def __init__(self, plan: Plan, n_lanes: int, n_fills: int) -> None:
         self.plan = plan
@@ -49,7 +51,12 @@ class Accounts:
             self._act(fills, order[begin:end])
 
     def _act(self, fills: Fills, rows: NDArray[np.int64]) -> None:
-        lanes, codes, price, bar = fills.lane[rows], fills.code[rows], fills.price[rows], fills.step[rows] // 2
+        lanes, codes, price, bar = (
+            fills.lane[rows],
+            fills.code[rows],
+            fills.price[rows],
+            fills.step[rows] // 2,
+        )
         held = self.shares[lanes]
         leaving = (codes == EXIT) & (held != 0.0)
         leaving |= ((codes == SELL) & (held > 0.0)) | ((codes == BUY) & (held < 0.0))
@@ -61,7 +68,9 @@ class Accounts:
         self.cash_after[rows] = self.cash[lanes]
         self.shares_after[rows] = self.shares[lanes]
 
-    def _open(self, lanes: NDArray[np.int64], direction: Floats, size: Floats, bar: Floats, price: Floats) -> None:
+    def _open(
+        self, lanes: NDArray[np.int64], direction: Floats, size: Floats, bar: Floats, price: Floats
+    ) -> None:
         plan, costs, settings = self.plan, self.plan.settings.costs, self.plan.settings
         paid = price * np.where(direction > 0.0, plan.buy_factor, plan.sell_factor)
         cash = self.cash[lanes]
@@ -100,7 +109,7 @@ class Accounts:
         self.closed.append((lanes, profit, count * entry_price, value, fees, bar - self.entry_bar[lanes]))
 
     def trade_sums(self, n_bars: int) -> dict[str, Floats]:
-        """Return the totals that come from trades. ``bincount`` adds in the order given, as the reference does."""
+        """Return the totals that come from trades; ``bincount`` adds in the order given, as it must."""
         n_lanes = self.cash.size
         lanes, profit, put_in, value, fees, held = map(np.concatenate, zip(*self.closed, strict=True))
         lanes = lanes.astype(np.int64)
@@ -117,7 +126,9 @@ class Accounts:
         closed_bars = add(held)
         is_open = self.shares != 0.0
         both = np.stack([put_in, value], axis=1).ravel()
-        traded = np.bincount(np.repeat(lanes, 2), weights=both, minlength=n_lanes).astype(np.float64, copy=False)
+        traded = np.bincount(np.repeat(lanes, 2), weights=both, minlength=n_lanes).astype(
+            np.float64, copy=False
+        )
         return {
             "n_trades": np.bincount(lanes, minlength=n_lanes).astype(np.float64),
             "n_open_trades": is_open.astype(np.float64),
@@ -184,13 +195,16 @@ class Curves:
     def sums(self) -> dict[str, Floats]:
         """Return the totals that come from the curves, but for the final equity."""
         names = ("sum_change", "sum_square", "sum_square_loss", "low_ratio", "high_ratio", "trough_ratio")
-        return {name: getattr(self, name) for name in names} | {"underwater_bars": self.longest.astype(np.float64)}
+        return {name: getattr(self, name) for name in names} | {
+            "underwater_bars": self.longest.astype(np.float64)
+        }
 
 
 def totals_in_lanes(plan: Plan, codes: NDArray[np.int8]) -> Totals:
     """Return the totals of many runs without stops, given codes of shape (n_lanes, n_bars).
 
-    Lanes whose equity no longer carries their position are handed to the reference, which knows about liquidation.
+    Lanes whose equity no longer carries their position are handed to the reference, which knows about
+    liquidation.
     """
     n_lanes, n_bars = codes.shape
     fills = fills_of(codes, plan)
@@ -217,7 +231,11 @@ def _walk(plan: Plan, fills: Fills, accounts: Accounts, curves: Curves, *, watch
     n_lanes, n_bars = accounts.cash.size, plan.open.size
     order = np.argsort(fills.step, kind="stable")
     bounds = np.searchsorted(fills.step[order], np.arange(2 * n_bars + 1)).tolist()
-    lanes, cash_after, shares_after = fills.lane[order], accounts.cash_after[order], accounts.shares_after[order]
+    lanes, cash_after, shares_after = (
+        fills.lane[order],
+        accounts.cash_after[order],
+        accounts.shares_after[order],
+    )
     cash, shares = np.full(n_lanes, plan.settings.cash), np.zeros(n_lanes)
     equity, ruined = np.empty(n_lanes), np.zeros(n_lanes, dtype=np.bool_)
     for bar, close in enumerate(plan.last_close.tolist()):

@@ -11,17 +11,26 @@ from typing import TYPE_CHECKING, Any
 from pytest_tradeperf.pipeline.backtest.metrics import METRIC_NAMES, WHOLE_NUMBERS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from pytest_tradeperf.pipeline.backtest.grid import SweepResult
     from pytest_tradeperf.pipeline.backtest.market import MarketFit
     from pytest_tradeperf.pipeline.backtest.result import BacktestResult
-    from pytest_tradeperf.pipeline.backtest.sweep import SweepResult
 
 PERCENT = frozenset(
-    "total_return cagr volatility max_drawdown best_bar_return worst_bar_return exposure win_rate "
-    "average_trade_return best_trade_return worst_trade_return".split()
+    (
+        *("total_return", "cagr", "volatility", "max_drawdown", "best_bar_return", "worst_bar_return"),
+        *("exposure", "win_rate", "average_trade_return", "best_trade_return", "worst_trade_return"),
+    )
 )
-MONEY = frozenset("initial_cash final_equity fees_paid expectancy average_win average_loss".split())
+LABELS = {
+    "sharpe": "Sharpe (arithmetic)",
+    "sharpe_geometric": "Sharpe (geometric)",
+    "cagr": "CAGR",
+    "sqn": "SQN",
+}
+MONEY = frozenset(("initial_cash", "final_equity", "fees_paid", "expectancy", "average_win", "average_loss"))
 
 
 def write(text: str, path: Path | None) -> None:
@@ -43,7 +52,7 @@ def report(result: BacktestResult, fit: MarketFit | None, *, style: str) -> str:
         return json.dumps(record, indent=2, allow_nan=False)
     if style == "csv":
         return _csv([["metric", "value"], *([name, _cell(value)] for name, value in record.items())])
-    rows = [(name.replace("_", " "), shown(name, value)) for name, value in record.items()]
+    rows = [(LABELS.get(name, name.replace("_", " ")), shown(name, value)) for name, value in record.items()]
     note = f"\n{result.note}" if result.note else ""
     return _columns(rows) + note
 
@@ -57,7 +66,9 @@ def comparison(runs: list[tuple[BacktestResult, float]], *, identical: bool, sty
     rows = [("engine", "milliseconds", "times faster", "final equity", "digest")]
     for result, seconds in runs:
         faster = f"{slowest / seconds:.1f}"
-        rows.append((result.engine, f"{seconds * 1e3:.3f}", faster, f"{result.final_equity!r}", result.digest[:16]))
+        rows.append(
+            (result.engine, f"{seconds * 1e3:.3f}", faster, f"{result.final_equity!r}", result.digest[:16])
+        )
     if style == "csv":
         return _csv([list(row) for row in rows])
     return _columns(rows) + f"\nresults identical: {'yes' if identical else 'NO'}"
@@ -67,9 +78,13 @@ def ranking(result: SweepResult, options: dict[str, Any]) -> str:
     """Return the best combinations of a sweep as a table, or all of them as CSV or JSON."""
     values = result.metric(options["metric"]).tolist()
     sign = 1.0 if options["smallest"] else -1.0
-    order = sorted(range(len(values)), key=lambda row: math.inf if math.isnan(values[row]) else sign * values[row])
+    order = sorted(
+        range(len(values)), key=lambda row: math.inf if math.isnan(values[row]) else sign * values[row]
+    )
     if options["style"] == "table":
-        shown_names = list(dict.fromkeys([options["metric"], "total_return", "sharpe", "max_drawdown", "n_trades"]))
+        shown_names = list(
+            dict.fromkeys([options["metric"], "total_return", "sharpe", "max_drawdown", "n_trades"])
+        )
         rows: list[tuple[str, ...]] = [(*result.parameters, *shown_names)]
         for row in order[: options["top"]]:
             metrics = [shown(name, float(result.metric(name)[row])) for name in shown_names]
@@ -79,11 +94,11 @@ def ranking(result: SweepResult, options: dict[str, Any]) -> str:
         reasons = sorted(set(result.errors.values()))
         return "\n".join([_columns(rows), total, *reasons[:3], *([result.note] if result.note else [])])
     header = [*result.parameters, *METRIC_NAMES, "error"]
-    body = [
-        [*result.rows[row], *(_plain(value, name) for name, value in zip(METRIC_NAMES, result.table[row].tolist(), strict=True)),
-         result.errors.get(row, "")]
-        for row in order
-    ]  # fmt: skip
+    body = []
+    for row in order:
+        named = zip(METRIC_NAMES, result.table[row].tolist(), strict=True)
+        cells = [_plain(value, name) for name, value in named]
+        body.append([*result.rows[row], *cells, result.errors.get(row, "")])
     if options["style"] == "json":
         return json.dumps([dict(zip(header, row, strict=True)) for row in body], indent=2, allow_nan=False)
     return _csv([header, *body])
@@ -118,10 +133,13 @@ def _csv(rows: list[list[Any]]) -> str:
     return stream.getvalue()
 
 
-def _columns(rows: list[tuple[str, ...]]) -> str:
+def _columns(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[side]) for row in rows) for side in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

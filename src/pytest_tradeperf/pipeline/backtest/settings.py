@@ -187,7 +187,8 @@ class Settings:
         ``next_open``: a signal on the close of bar i fills at the open of the next bar that trades.
         ``same_close``: it fills at that very close, which no one can do live; results are labelled with it.
     close_final
-        Close what is still held at the last close, with costs; else keep it, valued at the last close.
+        Close what is still held at the last close, with costs; else (the default) keep it, valued at that
+        close.
     margin
         Equity needed per unit of money in the market, in (0, 1]: 0.5 lets 1,000 carry a position of 2,000.
     maintenance
@@ -202,7 +203,7 @@ class Settings:
     stops: Stops = field(default_factory=Stops)
     whole_shares: bool = True
     fill: FillRule = "next_open"
-    close_final: bool = True
+    close_final: bool = False
     margin: float = 1.0
     maintenance: float = 0.0
 

@@ -80,11 +80,19 @@ class MovingAverageCross:
 
         base = MovingAverageCross()
         n_sets = len(next(iter(columns.values())))
-        fast, slow = (np.asarray(columns.get(name, [getattr(base, name)] * n_sets)) for name in ("fast", "slow"))
+        fast, slow = (
+            np.asarray(columns.get(name, [getattr(base, name)] * n_sets)) for name in ("fast", "slow")
+        )
         averages = set(columns.get("average", (base.average,)))
         sides = set(columns.get("side", (base.side,)))
         is_plain = set(columns) <= {"fast", "slow", "average", "side"} and len(averages) == len(sides) == 1
-        if not is_plain or fast.dtype.kind != "i" or slow.dtype.kind != "i" or (fast < 1).any() or (fast >= slow).any():
+        if (
+            not is_plain
+            or fast.dtype.kind != "i"
+            or slow.dtype.kind != "i"
+            or (fast < 1).any()
+            or (fast >= slow).any()
+        ):
             return None
         checked = MovingAverageCross(average=averages.pop(), side=sides.pop())  # type: ignore[arg-type]
         return cross_table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -54,7 +54,8 @@ def bars_from_parts(
     if empty.any() and missing == "refuse":
         bar = int(empty.argmax())
         raise DataError(
-            f"bar {bar} ({joined['timestamps'][bar]}) has no prices: repair the row, or choose missing='drop' or "
+            f"bar {bar} ({joined['timestamps'][bar]}) has no prices: repair the row, or choose "
+            f"missing='drop' or "
             "missing='keep'"
         )
     if missing == "drop":
@@ -76,10 +77,17 @@ def _columns(part: pd.DataFrame, first_bar: int) -> dict[str, NDArray[Any]]:
     lacking = [name for name in PRICE_FIELDS if name not in by_name] + (["timestamp"] if time is None else [])
     if lacking:
         found = ", ".join(map(str, part.columns))
-        raise DataError(f"lacks the column {', '.join(lacking)}; found {found}; expected timestamp, open, high, low, close")
-    columns = {name: _numbers(part[by_name[name]], name, first_bar) for name in PRICE_FIELDS}
+        raise DataError(
+            f"lacks the column {', '.join(lacking)}; found {found}; expected timestamp, open, high, low, "
+            f"close"
+        )
+    columns: dict[str, NDArray[Any]] = {
+        name: _numbers(part[by_name[name]], name, first_bar) for name in PRICE_FIELDS
+    }
     has_volume = "volume" in by_name
-    columns["volume"] = _numbers(part[by_name["volume"]], "volume", first_bar) if has_volume else np.full(len(part), np.nan)
+    columns["volume"] = (
+        _numbers(part[by_name["volume"]], "volume", first_bar) if has_volume else np.full(len(part), np.nan)
+    )
     columns["timestamps"] = _times(part[time], first_bar)
     return columns
 
@@ -102,14 +110,15 @@ def _times(column: pd.Series[Any], first_bar: int) -> NDArray[np.datetime64]:
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         largest = float(np.nanmax(np.abs(numbers), initial=0.0))
         unit = next(unit for limit, unit in EPOCH_UNITS if largest < limit)
-        parsed = pd.to_datetime(column, unit=unit, errors="coerce", utc=True)
+        parsed = pd.to_datetime(column, unit=cast("Any", unit), errors="coerce", utc=True)
     else:
         parsed = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
     wrong = parsed.isna().to_numpy()
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"timestamp of bar {first_bar + row} is {column.iloc[row]!r}: expected ISO text like 2024-01-31 or "
+            f"timestamp of bar {first_bar + row} is {column.iloc[row]!r}: expected ISO text like "
+            f"2024-01-31 or "
             "2024-01-31T15:30:00, or seconds since 1970"
         )
-    return parsed.dt.tz_convert(None).to_numpy(dtype="datetime64[ns]")
+    return np.asarray(parsed.dt.tz_convert(None), dtype="datetime64[ns]")

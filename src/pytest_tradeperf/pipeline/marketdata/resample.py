@@ -16,7 +16,8 @@ MONDAY_OFFSET_MINUTES = 3 * MINUTES["d"]
 def resample(bars: Bars, timeframe: Timeframe) -> Bars:
     """Return bars of a longer timeframe: first open, highest high, lowest low, last close, summed volume.
 
-    A bar is stamped with the first bar inside it, so nothing is dated before it was known to begin. Days and shorter
+    A bar is stamped with the first bar inside it, so nothing is dated before it was known to begin. Days and
+    shorter
     are cut at UTC multiples of their length, weeks on Mondays. Missing bars contribute nothing.
 
     Raises

@@ -21,9 +21,8 @@ from pytest_tradeperf.pipeline.backtest.signals import BUY, EXIT, HOLD, SELL
 def run(
     codes: list[int], opens: list[float], closes: list[float] | None = None, **options: Any
 ) -> BacktestResult:
-    return run_backtest(
-        bars_of(opens, closes), Scripted(tuple(codes)), cash=1000.0, engine="reference", **options
-    )
+    chosen: dict[str, Any] = {"cash": 1000.0, "close_final": True, "engine": "reference"} | options
+    return run_backtest(bars_of(opens, closes), Scripted(tuple(codes)), **chosen)
 
 
 def test_a_signal_on_the_close_fills_at_the_next_open() -> None:

@@ -42,7 +42,8 @@ class SweepResult:
     rows
         The values of each combination.
     table
-        float64 ndarray of shape (n_rows, n_metrics), columns as in ``METRIC_NAMES``; NaN where not done or failed.
+        float64 ndarray of shape (n_rows, n_metrics), columns as in ``METRIC_NAMES``; NaN where not done or
+        failed.
     errors
         Message by row number, for combinations that failed.
     done
@@ -91,7 +92,7 @@ class SweepResult:
         return dict(zip(self.parameters, self.rows[int(known.argmax())], strict=True))
 
     def heat_map(self, metric: str) -> tuple[list[Any], list[Any], NDArray[np.float64]]:
-        """Return values of the first two parameters, and the best metric of each pair: shape (n_first, n_second).
+        """Return values of the first two parameters and each pair's best metric, (n_first, n_second).
 
         Raises
         ------
@@ -114,7 +115,9 @@ class SweepResult:
 
         frame = pd.DataFrame(list(self.rows), columns=list(self.parameters))
         metrics = pd.DataFrame(self.table, columns=list(METRIC_NAMES))
-        errors = pd.Series([self.errors.get(row, "") for row in range(len(self.rows))], name="error", dtype=object)
+        errors = pd.Series(
+            [self.errors.get(row, "") for row in range(len(self.rows))], name="error", dtype=object
+        )
         return pd.concat([frame, metrics, errors], axis=1)
 
     @property
@@ -158,7 +161,8 @@ def sweep(
     memory_limit
         Bytes that all chunks at work may take together, about.
     ship
-        How bars get to workers: ``file`` (once a process), ``value`` (with every chunk); ``auto`` gives threads
+        How bars get to workers: ``file`` (once a process), ``value`` (with every chunk); ``auto`` gives
+        threads
         the bars themselves and others a file.
     progress
         Called with the number of combinations done, and of all.
@@ -179,7 +183,10 @@ def sweep(
     --------
     >>> from pytest_tradeperf.pipeline.marketdata import load_bars
     >>> from pytest_tradeperf.pipeline.backtest import MovingAverageCross
-    >>> result = sweep(load_bars("FB"), MovingAverageCross, fast=[3, 5], slow=[5, 20], constraint=lambda fast, slow: fast < slow)
+    >>> result = sweep(
+    ...     load_bars("FB"), MovingAverageCross, fast=[3, 5], slow=[5, 20],
+    ...     constraint=lambda fast, slow: fast < slow,
+    ... )
     >>> len(result.rows), result.best("total_return")
     (3, {'fast': 3, 'slow': 5})
     """
@@ -226,13 +233,18 @@ def _combinations(
     values = []
     for name in names:
         if isinstance(grid[name], str) or not hasattr(grid[name], "__iter__"):
-            raise SettingError(f"{name} is {grid[name]!r}: expected several values, like {name}=[10] or a range")
+            raise SettingError(
+                f"{name} is {grid[name]!r}: expected several values, like {name}=[10] or a range"
+            )
         values.append(list(grid[name]))
     rows = tuple(itertools.product(*values))
     if constraint is not None:
         rows = tuple(row for row in rows if constraint(**dict(zip(names, row, strict=True))))
     if not rows:
-        raise SettingError(f"the grid over {', '.join(names)} has no combination: an empty range, or the constraint refuses all")
+        raise SettingError(
+            f"the grid over {', '.join(names)} has no combination: an empty range, or the constraint "
+            f"refuses all"
+        )
     return names, rows
 
 
@@ -241,7 +253,11 @@ def _worker_count(executor: Executor) -> int:
 
 
 def _run(
-    job: Job, tasks: list[tuple[int, list[tuple[Any, ...]]]], executor: Executor | None, workers: int, ship: str
+    job: Job,
+    tasks: list[tuple[int, list[tuple[Any, ...]]]],
+    executor: Executor | None,
+    workers: int,
+    ship: str,
 ) -> Iterator[Chunk]:
     if ship not in ("auto", "value", "file"):
         raise SettingError(f"ship is {ship!r}: expected auto, value or file")
@@ -254,7 +270,9 @@ def _run(
         if by_file and not isinstance(job.bars, Path):
             path = Path(folder) / "bars.npz"
             write_bars(job.bars, path)
-            job = Job(bars=path, strategy=job.strategy, names=job.names, settings=job.settings, engine=job.engine)
+            job = Job(
+                bars=path, strategy=job.strategy, names=job.names, settings=job.settings, engine=job.engine
+            )
         yield from _submit(job, tasks, executor, workers + AHEAD)
 
 
@@ -265,7 +283,10 @@ def _submit(
     running: set[Future[Chunk]] = set()
     try:
         while True:
-            running |= {executor.submit(run_chunk, job, *task) for task in itertools.islice(waiting, at_once - len(running))}
+            running |= {
+                executor.submit(run_chunk, job, *task)
+                for task in itertools.islice(waiting, at_once - len(running))
+            }
             if not running:
                 return
             finished, running = wait(running, return_when=FIRST_COMPLETED)
