@@ -91,7 +91,7 @@ def not_a_number(path):
         (twice, "are both"),
         (conflict, "a merge conflict is not resolved"),
         (headless, "not a baseline file"),
-        (wrong_type, "does not fit"),
+        (wrong_type, "is not a number"),
         (not_a_number, "NaN is not a number here"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
