@@ -106,9 +106,9 @@ def _line(test: str, measurement: Measurement, environment: Environment) -> Base
     is_timing = metric.kind is Kind.TIMING
     noise = None
     if is_timing and isinstance(value, int | float):
-        low, high = measurement.low or value, measurement.high or value
-        noise = float(f"{abs(high - low) / abs(value) if value else 0.0:.2g}")
-        value = _rounded(value, noise)
+        spread = measurement.detail.get("noise")
+        noise = float(f"{spread:.2g}") if spread is not None else None
+        value = _rounded(value, noise or 0.0)
     return BaselineLine(
         test=test,
         metric=metric,

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any, Protocol
 
 from pytest_tradeperf.errors import MeasureError, UnitError
@@ -16,7 +17,7 @@ from pytest_tradeperf.measures.digest import digest
 from pytest_tradeperf.measures.rounds import Batch, Schedule, drive, drive_async
 from pytest_tradeperf.measures.stages import Stages
 from pytest_tradeperf.model import Better, Kind, Measurement, Metric, Sample
-from pytest_tradeperf.stats.estimators import low_decile, quantile
+from pytest_tradeperf.stats.estimators import low_decile, quantile, robust_sd
 from pytest_tradeperf.units import format_duration, parse_fraction
 
 
@@ -81,7 +82,11 @@ def timing_measurements(sample: Sample, part: str = "", cache: str | None = None
                 value=low_decile(values),
                 low=min(values),
                 high=quantile(values, 0.9),
-                detail={"rounds": len(values), "iterations": sample.iterations},
+                detail={
+                    "rounds": len(values),
+                    "iterations": sample.iterations,
+                    "noise": robust_sd(values) / median(values) if len(values) > 1 and any(values) else None,
+                },
             )
         )
     return result

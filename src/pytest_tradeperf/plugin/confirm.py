@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 ENTRY: Final = "pytest_tradeperf.plugin.worker:serve"
 
+_ALREADY_IMPORTED: Final = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+"""A side is forked with this package loaded; under ``filterwarnings = error`` pytest would not start."""
+
 _OWN_OPTIONS: Final = frozenset(
     [
         "file_or_dir",
@@ -195,7 +198,7 @@ def arena_of(gatekeeper: "Gatekeeper", tests: Iterable[str]) -> Arena:
         entry=ENTRY,
         payload={
             "cwd": str(config.invocation_params.dir),
-            "arguments": [*session_arguments(config), "-o", "addopts=", *files],
+            "arguments": [*session_arguments(config), *_ALREADY_IMPORTED, "-o", "addopts=", *files],
             "options": _carried_options(config),
         },
         alpha=settings.alpha,
