@@ -169,6 +169,10 @@ def measure_against(
     return outcomes
 
 
+WORTH_A_FACTOR: Final = 0.1
+"""Changes from here on are also said as a factor."""
+
+
 def copy_sources(root: Path, sources: Sequence[str], target: Path) -> None:
     """Copy the working tree's sources, generated files included, byte code not."""
     for source in sources:
@@ -216,7 +220,7 @@ def rows(
 def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -> Row:
     metric = timing.metric
     series, clock = _series(metric.name, outcome)
-    look = series.look(arena.design, timing.threshold) if series is not None else None
+    look = _of_value(series.look(arena.design, timing.threshold) if series is not None else None, metric)
     row = Row(
         test=timing.test,
         metric=metric.name,
@@ -233,13 +237,14 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
     if series is None or look is None:
         note = f"not measured: {outcome.message or 'the time was spent'}; --perf-time gives more"
         return replace(row, note=note, evidence=_evidence(outcome, series, arena, reference))
-    own = look if clock is series.clock else series.look(arena.design, timing.threshold, clock)
+    is_follower = clock is not series.clock
+    own = _of_value(series.look(arena.design, timing.threshold, clock), metric) if is_follower else look
     if own is None:
         return replace(row, note="no positive number to compare")
     level = series.level(clock)
     verdict = _VERDICTS[look.answer]
     note, detail = f"decided by its {series.clock} time", []
-    if clock is series.clock:
+    if not is_follower:
         note = _note(look, outcome, series, arena=arena, threshold=timing.threshold, against=reference.name)
         growth = outcome.growths.get(_part(metric.name), []) if verdict is Verdict.REGRESSED else []
         if growth:
@@ -253,10 +258,22 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
         change_low=_finite(own.low),
         change_high=_finite(own.high),
         detectable=_finite(own.detectable),
+        is_follower=is_follower,
         note=note,
         detail=tuple(detail),
         evidence=_evidence(outcome, series, arena, reference),
     )
+
+
+def _of_value(look: Look | None, metric: Metric) -> Look | None:
+    """Return a look at costs as one at the recorded value: a rate falls where its cost grows."""
+    if look is None or metric.better is not Better.HIGHER:
+        return look
+    return replace(look, change=_inverse(look.change), low=_inverse(look.high), high=_inverse(look.low))
+
+
+def _inverse(change: float) -> float:
+    return 1 / (1 + change) - 1 if change > -1 else math.inf
 
 
 def _note(
@@ -265,7 +282,9 @@ def _note(
     span = f"[{_percent(look.low)} .. {_percent(look.high)}]"
     match look.answer:
         case Answer.REGRESSED:
-            return f"{_percent(look.change)} {span} in {look.pairs} pairs against {against}"
+            factor = 1 + look.change
+            times = f"{factor:.2f} x, " if abs(look.change) >= WORTH_A_FACTOR else ""
+            return f"{times}{_percent(look.change)} {span} in {look.pairs} pairs against {against}"
         case Answer.IMPROVED:
             return f"{_percent(look.change)} {span} in {look.pairs} pairs; --perf-update keeps it"
         case Answer.OK:

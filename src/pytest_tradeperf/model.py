@@ -194,7 +194,8 @@ class Row:
 
     ``change`` is measured / accepted - 1 with its interval ``change_low``..``change_high``;
     ``detectable`` the smallest change that could have been seen, ``threshold`` the allowed one.
-    ``note`` is one line for the table, ``detail`` the lines of a failure report.
+    ``note`` is one line for the table, ``detail`` the lines of a failure report. A follower takes its
+    verdict from another clock of the same test.
     """
 
     test: str
@@ -209,6 +210,7 @@ class Row:
     detectable: float | None = None
     threshold: float | None = None
     pairs: int = 0
+    is_follower: bool = False
     note: str = ""
     detail: tuple[str, ...] = ()
     evidence: Mapping[str, Json] = field(default_factory=dict)

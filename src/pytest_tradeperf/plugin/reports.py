@@ -50,9 +50,14 @@ def log(config: pytest.Config, reports: Iterable[pytest.TestReport], *, start: b
 
 
 def failed(report: pytest.TestReport, rows: Iterable[Row]) -> pytest.TestReport:
-    """Turn a passed call report into one that fails for ``rows``."""
+    """Turn a passed call report into one that fails for ``rows``.
+
+    The best explained comes first, for it is what summaries quote; a clock that only follows another
+    says nothing of its own.
+    """
     lines: list[str] = []
-    for row in rows:
+    told = [row for row in rows if not row.is_follower] or list(rows)
+    for row in sorted(told, key=lambda row: -len(row.detail)):
         label = "regressed" if row.verdict == "regressed" else f"{row.verdict} (--perf-strict)"
         lines += [f"{label}: {row.metric} {row.note}".rstrip(), *(f"  {line}" for line in row.detail)]
     path, lineno, _ = report.location

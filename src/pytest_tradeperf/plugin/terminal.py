@@ -4,7 +4,7 @@ import datetime as dt
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -26,6 +26,12 @@ _COLOURS = {
     Verdict.IMPROVED: {"green": True},
     Verdict.OK: {"green": True},
 }
+
+
+LOG_SECONDS: Final = 10.0
+"""Least time between two lines of progress where they cannot be overwritten, as in a CI log."""
+
+_SAID = pytest.StashKey[float]()
 
 
 def today() -> dt.date:
@@ -110,10 +116,12 @@ def progress(config: pytest.Config, text: str) -> None:
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or config.get_verbosity() < 0:
         return
-    reporter.ensure_newline()
     if reporter.isatty:
+        reporter.ensure_newline()
         reporter.rewrite(f"perf: {text}", erase=True)
-    else:
+    elif time.monotonic() - config.stash.get(_SAID, 0.0) >= LOG_SECONDS:
+        config.stash[_SAID] = time.monotonic()
+        reporter.ensure_newline()
         reporter.write_line(f"perf: {text}")
 
 

@@ -30,7 +30,7 @@ def boundaries(alpha: float, horizon: int) -> tuple[int, ...]:
     Examples
     --------
     >>> boundaries(0.05, 10)
-    (2, 3, 4, 5, 6, 6, 7, 8, 8, 9)
+    (2, 3, 4, 5, 6, 6, 7, 7, 8, 9)
     """
     bounds: list[int] = []
     alive = [1.0]  # probability of each count of positive signs among paths that have not crossed
