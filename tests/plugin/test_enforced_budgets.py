@@ -34,9 +34,9 @@ def test_with_perf_the_limit_is_per_iteration(project):
     project.makepyfile(
         """
         import time, pytest
-        @pytest.mark.perf_budget(wall="50 ms", rounds=5)
+        @pytest.mark.perf_budget(wall="150 ms", rounds=10)
         def test_many(perf):
-            perf(time.sleep, 0.02)          # five rounds: 100 ms in all
+            perf(time.sleep, 0.02)          # ten rounds: at least 200 ms in all
         """
     )
     project.runpytest().assert_outcomes(passed=1)
@@ -57,7 +57,7 @@ def test_failure_shows_the_stage_tree(project):
     )
     result = project.runpytest()
     result.stdout.re_match_lines(
-        [r"where the time went:", r"  feeds +1\d\.\d ms +\d\d %", r"    parse +1\d\.\d ms", r"  decide"]
+        [r"where the time went:", r"  feeds +[\d.]+ ms +\d\d %", r"    parse +[\d.]+ ms", r"  decide"]
     )
 
 
@@ -231,16 +231,16 @@ def test_async_tests_under_pytest_asyncio(project, mode):
     )
     result = project.runpytest("-o", f"asyncio_mode={mode}")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*over budget: wall 2*.* ms, limit <= 1.00 ms*"])
+    result.stdout.fnmatch_lines(["*over budget: wall * ms, limit <= 1.00 ms*"])
 
 
 def test_failing_budgets_reach_last_failed_junit_and_maxfail(project):
     project.makepyfile(
         """
         import time, pytest
-        pytestmark = pytest.mark.perf_budget(wall="1 ms")
         def test_quick():
             pass
+        @pytest.mark.perf_budget(wall="1 ms")
         def test_slow():
             time.sleep(0.01)
         def test_never_reached():
