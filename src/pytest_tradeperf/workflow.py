@@ -9,6 +9,7 @@ from typing import Final
 
 from pytest_tradeperf.errors import TradeperfError
 from pytest_tradeperf.gate import fallback
+from pytest_tradeperf.gate.digests import first_difference
 from pytest_tradeperf.gate.judge import Context, Judgement, Pending, judge, missing
 from pytest_tradeperf.model import BaselineLine, Environment, Kind, Measurement, Row, TestRecord, Verdict
 from pytest_tradeperf.store.baseline import Baseline
@@ -80,15 +81,17 @@ def accept(
 ) -> dict[tuple[str, str], BaselineLine]:
     """Return the lines after accepting ``records``; lines of other tests are kept as they are.
 
-    A timing within the noise of its line keeps the stored value, so that a diff shows real change.
+    A timing within the noise of its line keeps the stored value, and so do a counter and an answer
+    within their tolerance, so that a diff shows real change.
     """
     lines = dict(baseline.lines)
     for record in records:
-        stale = [key for key in lines if key[0] == record.test]
-        old = {key: lines.pop(key) for key in stale}
+        old = baseline.of(record.test)
+        for metric in old:
+            lines.pop((record.test, metric), None)
         for measurement in record.measurements:
             line = _line(record.test, measurement, environment)
-            before = old.get(line.key)
+            before = old.get(line.metric.name)
             lines[line.key] = line if before is None else _settled(before, line)
     return lines
 
@@ -122,7 +125,7 @@ def _line(test: str, measurement: Measurement, environment: Environment) -> Base
 
 
 def _rounded(value: float, noise: float) -> float:
-    """Round to one digit below the noise: 3 to 6 significant digits."""
+    """Round to the digit of the noise: 3 to 6 significant digits."""
     digits = min(6, max(3, 1 - math.floor(math.log10(noise)) if noise > 0 else 6))
     rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded == int(rounded) else rounded
@@ -132,8 +135,13 @@ def _settled(before: BaselineLine, line: BaselineLine) -> BaselineLine:
     """Return the old value and noise on the new line where the change is within noise."""
     old, new = before.value, line.value
     same_machine = before.machine == line.machine and before.metric == line.metric
-    if line.metric.kind is Kind.DIGEST or not same_machine:
+    if not same_machine:
         return line
+    if line.metric.kind is Kind.DIGEST:
+        is_equal = (
+            before.text and line.text and not first_difference(before.text, line.text, line.metric.relative)
+        )
+        return replace(line, value=before.value, text=before.text) if is_equal else line
     if not isinstance(old, int | float) or not isinstance(new, int | float):
         return line
     room = max(before.noise or 0.0, line.noise or 0.0, line.metric.relative) * abs(old) + line.metric.absolute

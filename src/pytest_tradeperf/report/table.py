@@ -9,6 +9,7 @@ from pytest_tradeperf.units import format_percent, format_quantity
 
 WIDTH: Final = 80
 _VERDICT, _CHANGE = 11, 9
+_VALUES: Final = 2 + _VERDICT + 1 + 22 + 1 + _CHANGE
 
 
 def sorted_rows(rows: Iterable[Row]) -> list[Row]:
@@ -25,7 +26,8 @@ def counts(rows: Iterable[Row]) -> str:
 def table(rows: Sequence[Row], width: int = WIDTH) -> list[tuple[str, Verdict]]:
     """Return the lines of the table with the verdict each belongs to (for colour).
 
-    A test's name stands above its metrics once; names longer than the line keep their end.
+    A test's name stands above its metrics once; names longer than the line keep their end, and
+    values that do not fit beside their metric stand below it.
     """
     lines: list[tuple[str, Verdict]] = []
     previous = None
@@ -43,8 +45,10 @@ def _lines(row: Row, width: int) -> list[str]:
     note = row.note
     if not change and len(note) <= _CHANGE:  # "same code" says what the empty column would
         change, note = note, ""
-    head = f"  {verdict:<{_VERDICT}} {_shortened(row.metric, 22):<22} {change:>{_CHANGE}}  {_values(row)}"
-    lines = [head.rstrip()]
+    head = f"  {verdict:<{_VERDICT}} {_shortened(row.metric, 22):<22} {change:>{_CHANGE}}".rstrip()
+    values = _values(row)
+    beside = f"{head:<{_VALUES}}  {values}"
+    lines = [beside.rstrip()] if len(beside) <= width else [head, f"      {_shortened(values, width - 6)}"]
     if note:
         lines += [f"      {part}" for part in _wrapped(note, width - 6)]
     return lines
