@@ -33,10 +33,8 @@ ENVIRONMENT = Environment(
 )
 
 
-def timed(
-    value: float, *, low: float | None = None, high: float | None = None, metric: Metric = WALL
-) -> Measurement:
-    return Measurement(metric=metric, value=value, low=low, high=high)
+def timed(value: float, *, noise: float | None = None, metric: Metric = WALL) -> Measurement:
+    return Measurement(metric=metric, value=value, detail={} if noise is None else {"noise": noise})
 
 
 def record(*measurements: Measurement, test: str = "t.py::a") -> TestRecord:
@@ -143,7 +141,7 @@ def test_accepting_a_test_leaves_the_lines_of_others_and_drops_its_own_stale_one
 
 
 def test_a_timing_is_stored_with_where_and_what_it_was_measured_on() -> None:
-    found = accepted(timed(1000.0, low=990.0, high=1010.0))
+    found = accepted(timed(1000.0, noise=0.0199))
     assert (found.machine, found.tree, found.noise, found.dependencies) == ("m", "new", 0.02, {"numpy": "2"})
 
 
@@ -157,8 +155,7 @@ def test_a_counter_is_stored_without_machine_tree_and_noise() -> None:
     [(123456.789, 0.1, 123000), (123456.789, 0.001, 123500), (123456.789, 0.0, 123457), (0.0, 0.0, 0)],
 )
 def test_a_timing_is_rounded_to_the_digit_of_its_noise(value: float, spread: float, stored: float) -> None:
-    found = accepted(timed(value, low=value * (1 - spread / 2), high=value * (1 + spread / 2)))
-    assert found.value == stored
+    assert accepted(timed(value, noise=spread)).value == stored
 
 
 def test_a_timing_within_its_noise_keeps_the_stored_value_on_the_new_tree() -> None:
