@@ -28,15 +28,12 @@ def feeds_command(
 ) -> None:
     """Show filings, headlines, messages and options activity about TICKERS, and how the sources did."""
     import asyncio
-    import logging
     import os
     from dataclasses import replace
 
     from pytest_tradeperf.pipeline.altdata.settings import FeedSettings
     from pytest_tradeperf.pipeline.errors import PipelineError
 
-    # Every retry would be a line of stamina's own; what failed for good is in the report.
-    logging.getLogger("stamina").setLevel(logging.ERROR)
     try:
         settings = FeedSettings.from_environment(os.environ) if live else None
         if settings is not None and timeout is not None:

@@ -6,6 +6,7 @@ then httpx2. When all of it fails, a copy that is not too old stands in and says
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from pytest_tradeperf.pipeline.net.policy import HostPolicy, utc_now
 from pytest_tradeperf.pipeline.net.routes import RoutedTransport
 
 T = TypeVar("T")
+# stamina logs each retry; without a handler of the user's, Python would print it to the terminal.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 _MAX_REDIRECTS = 3
 # Only codings whose expansion is bounded by about 1000 to 1, so that one read cannot explode.
 _CODINGS = "gzip, deflate"

@@ -109,7 +109,7 @@ class HostPolicy:
     name: str
     rules: tuple[RateRule, ...] = ()
     max_in_flight: int = 20
-    transit_s: float = 0.05
+    transit_s: float = 0.1
     attempt_timeout_s: float = 10.0
     connect_timeout_s: float = 5.0
     deadline_s: float = 20.0

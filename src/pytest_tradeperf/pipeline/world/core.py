@@ -3,9 +3,10 @@
 import json
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any
@@ -31,25 +32,55 @@ _DEEP_LEVELS = 100_000
 _NO_FAULT_MARK = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class LogEntry:
-    """One request that arrived. `at_s` is the server's monotonic clock when its head had been read."""
+    """One request that arrived.
+
+    `at_s` is the server's monotonic clock when its head had been read, `status` is 0 until it is answered.
+    """
 
     at_s: float
     service: str
     target: str
-    status: int
     latency_s: float
     fault: FaultKind | None
+    status: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do with one request: wait, then send the reply the way the fault says."""
+    """What to do with one request: wait, then send the reply the way the fault says.
 
-    reply: Reply
-    latency_s: float = 0.0
-    fault: FaultKind | None = None
+    The reply is written when it is first asked for, after the wait: writing a payload takes milliseconds,
+    and a burst of requests must not wait for each other's before the server's clock has seen them.
+    """
+
+    def __init__(self, entry: LogEntry, write: Callable[[], Reply]) -> None:
+        self._entry = entry
+        self._write = write
+        self._reply: Reply | None = None
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds to wait."""
+        return self._entry.latency_s
+
+    @property
+    def fault(self) -> FaultKind | None:
+        """What to do instead of answering well."""
+        return self._entry.fault
+
+    @property
+    def may_stream(self) -> bool:
+        """Whether the reply may come in pieces, and so must be known before the wait."""
+        return self._entry.service == "llm"
+
+    @property
+    def reply(self) -> Reply:
+        """What to send."""
+        if self._reply is None:
+            self._reply = self._write()
+            self._entry.status = self._reply.status
+        return self._reply
 
 
 def largest_window(arrivals: Iterable[float], period_s: float) -> int:
@@ -96,22 +127,18 @@ class WorldCore:
             draw(self.settings.seed, "latency", service, identity, nth_alike)
         )
         wait = self._refusal(service, now_s)
-        if wait is not None:
-            plan = Plan(reply=_too_many(service, wait))
-        else:
-            fault = self._fault(request, identity, nth_alike)
-            plan = Plan(reply=self._reply(request, fault), latency_s=latency, fault=fault)
-        self.log.append(
-            LogEntry(
-                at_s=now_s,
-                service=service,
-                target=request.target,
-                status=plan.reply.status,
-                latency_s=plan.latency_s,
-                fault=plan.fault,
-            )
+        fault = self._fault(request, identity, nth_alike) if wait is None else None
+        entry = LogEntry(
+            at_s=now_s,
+            service=service,
+            target=request.target,
+            latency_s=latency if wait is None else 0.0,
+            fault=fault,
         )
-        return plan
+        self.log.append(entry)
+        if wait is not None:
+            return Plan(entry, partial(_too_many, service, wait))
+        return Plan(entry, partial(self._reply, request, fault))
 
     def entered(self, service: str) -> None:
         """Count one request of `service` as being answered."""

@@ -138,12 +138,11 @@ class World:
             self.core.left(service)
 
     async def _enact(self, plan: Plan, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        pieces = len(plan.reply.pieces)
+        pieces = len(plan.reply.pieces) if plan.may_stream else 0
         # A stream starts after a quarter of the latency, a common ratio of first token to whole answer, and
         # spreads the rest over its pieces; everything else comes at once when the latency is over.
         first = plan.latency_s / 4 if pieces else plan.latency_s
-        if first:
-            await asyncio.sleep(first)
+        await asyncio.sleep(first)
         if plan.fault is None or plan.fault in _POLITE:
             await wire.send(writer, plan.reply, pause_s=(plan.latency_s - first) / pieces if pieces else 0)
             return True

@@ -58,7 +58,7 @@ class WorldTransport(httpx2.AsyncBaseTransport):
 
     async def _enact(self, plan: Plan, request: httpx2.Request) -> httpx2.Response:
         patience = request.extensions.get("timeout", {}).get("read")
-        pieces = len(plan.reply.pieces)
+        pieces = len(plan.reply.pieces) if plan.may_stream else 0
         first = plan.latency_s / 4 if pieces else plan.latency_s
         if plan.fault is FaultKind.HANG or (patience is not None and first > patience):
             await (
