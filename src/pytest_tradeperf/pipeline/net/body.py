@@ -60,14 +60,12 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _check_depth(value: Any) -> None:
-    level: list[Any] = [value]
+    level = [value]
     for _ in range(MAX_DEPTH):
-        inner: list[Any] = []
+        inner = []
         for one in level:
-            if isinstance(one, dict):
-                inner += [part for part in one.values() if isinstance(part, dict | list)]
-            elif isinstance(one, list):
-                inner += [part for part in one if isinstance(part, dict | list)]
+            parts = one.values() if type(one) is dict else one if type(one) is list else ()
+            inner += [part for part in parts if type(part) is dict or type(part) is list]
         if not inner:
             return
         level = inner

@@ -8,6 +8,7 @@ then httpx2. When all of it fails, a copy that is not too old stands in and says
 import asyncio
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,6 +43,10 @@ logging.getLogger("stamina").addHandler(logging.NullHandler())
 _MAX_REDIRECTS = 3
 # Only codings whose expansion is bounded by about 1000 to 1, so that one read cannot explode.
 _CODINGS = "gzip, deflate"
+# Values kept beside the cached bodies, so that a hit costs no second parse.
+_MOST_PARSED = 256
+# How a parser breaks on a payload nobody foresaw.
+_STUMBLES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +125,7 @@ class Fetcher:
             trust_env=False,
         )
         self._flights: SingleFlight[Answer[Any]] = SingleFlight()
+        self._parsed: OrderedDict[str, tuple[Callable[[bytes], Any], tuple[int, int], Any]] = OrderedDict()
 
     async def __aenter__(self) -> Self:
         return self
@@ -173,7 +179,7 @@ class Fetcher:
         if full in self._flights:
             self._counters.counts["joined"] += 1
         fresh = self.policy.fresh_s if fresh_s is None else fresh_s
-        return await self._flights.run(full, lambda: self._load(full, _strict(accept), fresh))
+        return await self._flights.run(full, lambda: self._load(full, self._checked(full, accept), fresh))
 
     async def _load(self, url: str, accept: Callable[[bytes], T], fresh_s: float) -> Answer[T]:
         failure: NetworkError
@@ -271,22 +277,31 @@ class Fetcher:
                 )
         return found
 
+    def _checked(self, url: str, accept: Callable[[bytes], T]) -> Callable[[bytes], T]:
+        """Return `accept` as one that reads an unchanged body once, and fails on a strange one in one way."""
+
+        def checked(body: bytes) -> T:
+            mark = (len(body), hash(body))
+            kept = self._parsed.get(url)
+            if kept is not None and kept[0] == accept and kept[1] == mark:
+                self._parsed.move_to_end(url)
+                value: T = kept[2]
+                return value
+            try:
+                value = accept(body)
+            except _STUMBLES as error:
+                raise MalformedError(
+                    f"the body has an unexpected shape ({type(error).__name__}: {error})"
+                ) from error
+            self._parsed[url] = (accept, mark, value)
+            if len(self._parsed) > _MOST_PARSED:
+                self._parsed.popitem(last=False)
+            return value
+
+        return checked
+
     def _key(self, url: str) -> str:
         return f"{self.policy.name} {url}"
-
-
-def _strict(accept: Callable[[bytes], T]) -> Callable[[bytes], T]:
-    """Return `accept` with every way a strange payload can break a parser turned into one error."""
-
-    def checked(body: bytes) -> T:
-        try:
-            return accept(body)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise MalformedError(
-                f"the body has an unexpected shape ({type(error).__name__}: {error})"
-            ) from error
-
-    return checked
 
 
 async def _body(entry: Entry) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,31 @@ async def test_a_hundred_same_requests_make_one_upstream_call() -> None:
     statistics = fetcher.statistics
     assert (statistics.requests, statistics.joined, statistics.cache_hits) == (101, 99, 1)
     assert statistics.upstream == 1
+
+
+@pytest.mark.asyncio
+async def test_an_unchanged_body_is_read_once_however_it_is_served() -> None:
+    read = 0
+
+    def counted(body: bytes) -> list[Any]:
+        nonlocal read
+        read += 1
+        return messages(body)
+
+    async with world_and(replace(ONCE, fresh_s=0.5), now=lambda: datetime(2026, 3, 2, tzinfo=UTC)) as (
+        world,
+        fetcher,
+        url,
+    ):
+        world.core.settings = replace(world.settings, now=datetime(2026, 3, 2, tzinfo=UTC))
+        first = await fetcher.get(url, counted)
+        revalidated = await fetcher.get(url, counted)
+        world.core.faults = parse_faults("stocktwits=500")
+        stale = await fetcher.get(url, counted)
+        other = await fetcher.get(url, len)
+    assert read == 1
+    assert first.value is revalidated.value is stale.value
+    assert isinstance(other.value, int)
 
 
 @pytest.mark.asyncio
@@ -295,6 +321,7 @@ async def test_no_more_requests_are_in_flight_than_allowed() -> None:
         assert world.core.peak_in_flight["stocktwits"] == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
 @pytest.mark.asyncio
 async def test_cancelling_at_any_step_leaves_no_task_and_no_socket() -> None:
     await asyncio.sleep(0)
