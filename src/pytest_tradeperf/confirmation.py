@@ -58,7 +58,7 @@ class Arena:
     """Where and how both sides run: everything that all confirmations of a session share.
 
     ``entry`` and ``payload`` are what ``pairing`` starts its sides with; ``comparisons`` is how many
-    timings the session's ``alpha`` is shared over.
+    timings the session's ``alpha`` is shared over, ``tooling`` the modules loaded before the first test.
     """
 
     root: Path
@@ -71,6 +71,7 @@ class Arena:
     seed: int
     overlay: tuple[str, ...] = ()
     prepare: str = ""
+    tooling: frozenset[str] = frozenset()
 
     @property
     def design(self) -> Design:
@@ -134,6 +135,7 @@ def measure_against(
     with session_folder() as folder:
         base, scratch = folder / "base", folder / "scratch"
         scratch.mkdir()
+        (folder / "head").symlink_to(arena.root.resolve(), target_is_directory=True)
         if reference.tree is None:
             copy_sources(arena.root, arena.sources, base)
         else:
@@ -150,7 +152,7 @@ def measure_against(
             scratch=scratch,
             cwd=arena.cwd,
             overlay=arena.overlay,
-            preload=preloadable(arena.root, arena.sources),
+            preload=preloadable(arena.root, arena.sources, arena.tooling),
             flags=interpreter_flags(),
         )
         request = Request(

@@ -21,7 +21,11 @@ from pytest_tradeperf.stats.sequential import Answer, Design
 _START_SECONDS: Final = 120.0
 _HANG_SECONDS: Final = 5.0
 _HANG_FACTOR: Final = 20.0
-_LEAST_COST: Final = 0.4
+_LEAST_COST: Final = 0.7
+_PRECISION: Final = 0.125
+"""Standard error within a pair, as a share of the threshold, below which more turns add little:
+what differs from process to process is then larger."""
+
 _CALLS: Final = 8.0
 """Calls of a long test that one pair makes: first calls, two rounds on both sides, and set-up besides."""
 
@@ -184,7 +188,10 @@ class _Measuring:
             raise _OutOfTimeError
         try:
             pair = lockstep.measure(
-                suspect.test, first=self._dice.choice(SIDES), seconds=min(seconds, left + _HANG_SECONDS)
+                suspect.test,
+                first=self._dice.choice(SIDES),
+                seconds=min(seconds, left + _HANG_SECONDS),
+                precision=_PRECISION * suspect.threshold,
             )
         except TroubleError as trouble:
             if trouble.kind is Trouble.LATE and self._clock() > self._deadline:

@@ -4,13 +4,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pytest_tradeperf.errors import WorkerError
 from pytest_tradeperf.pairing.pair import SIDES
 from pytest_tradeperf.pairing.protocol import Channel, ClosedError, LateError, Message
+from pytest_tradeperf.stats.turns import paired_log_ratio
 
 _MOST_ITERATIONS: Final = 10_000_000
+_BLOCKS: Final = 4
+_LOOK: Final = 20
+"""Turns between two looks at the precision; even, so that both sides were first equally often."""
+
 _WARM_NS: Final = 20_000_000
 """A call this long needs no further warm-up inside a block."""
 
@@ -39,21 +44,26 @@ class TroubleError(WorkerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How long a round and a side's rounds of one part last.
+    """How long a round, a burst of rounds and all of a side's bursts last.
 
-    Rounds of a few milliseconds fit into one time slice of the scheduler, so that many of them are
-    undisturbed even when another process wants this CPU.
+    Rounds are short, because what a machine does to a process comes in bursts too: of many short
+    rounds some are undisturbed. A burst keeps the cost of taking turns small.
     """
 
-    round_ns: int = 2_000_000
-    side_ns: int = 120_000_000
+    round_ns: int = 250_000
+    burst_ns: int = 2_000_000
+    side_ns: int = 250_000_000
     least: int = 2
-    most: int = 60
+    most: int = 200
+
+    def bursts(self, burst_ns: float) -> int:
+        """Return an even number of bursts a side."""
+        wanted = min(max(self.side_ns / max(burst_ns, 1.0), self.least), self.most)
+        return 2 * math.ceil(wanted / 2)
 
     def rounds(self, round_ns: float) -> int:
-        """Return an even number of rounds a side."""
-        wanted = min(max(self.side_ns / max(round_ns, 1.0), self.least), self.most)
-        return 2 * math.ceil(wanted / 2)
+        """Return how many rounds make a burst."""
+        return max(1, round(self.burst_ns / max(round_ns, 1.0)))
 
     def iterations(self, call_ns: float) -> int:
         """Return how many calls make a round."""
@@ -63,12 +73,16 @@ class Pace:
 PACE: Final = Pace()
 
 
+Burst: TypeAlias = list[tuple[int, int, int]]
+"""Rounds run in one go: (wall, CPU, time in the run queue) in ns."""
+
+
 @dataclass(slots=True)
 class Rounds:
-    """The rounds of one part on one side: (wall, CPU, time in the run queue) in ns, ``iterations`` each."""
+    """The bursts of one part on one side, ``iterations`` calls in each of their rounds."""
 
     iterations: int = 1
-    costs: list[tuple[int, int, int]] = field(default_factory=list)
+    bursts: list[Burst] = field(default_factory=list)
 
 
 Part = dict[str, Rounds]
@@ -99,17 +113,19 @@ class Lockstep:
     ) -> None:
         self._channels, self._pace, self._profile = channels, pace, profile
         self._last_words = last_words
-        self._seconds = 60.0
+        self._seconds, self._precision = 60.0, 0.0
 
-    def measure(self, test: str, *, first: str, seconds: float) -> TestPair:
-        """Measure ``test``; ``first`` is the side that begins, ``seconds`` the most any answer may take.
+    def measure(self, test: str, *, first: str, seconds: float, precision: float = 0.0) -> TestPair:
+        """Measure ``test`` until the standard error of its log ratio is below ``precision``, or long enough.
+
+        ``first`` is the side that begins, ``seconds`` the most any answer may take.
 
         Raises
         ------
         TroubleError
             The test failed, differs between the sides, hung, or took its process with it.
         """
-        self._seconds = seconds
+        self._seconds, self._precision = seconds, precision
         order = (first, *(side for side in SIDES if side != first))
         result = TestPair()
         said = {side: self._ask(side, do="test", test=test) for side in order}
@@ -132,16 +148,19 @@ class Lockstep:
     def _rounds(self, order: Sequence[str], *, is_cold: bool, result: TestPair, part: str) -> Part:
         """Alternate rounds inside one ``perf`` call of each side."""
         found = {side: Rounds() for side in order}
-        calls = {side: self._cost(side, 1) for side in order}
+        calls = {side: self._burst(side, 1)[0] for side in order}
         if is_cold:
             for side in order:
-                found[side].costs.append(calls[side])
+                found[side].bursts.append([calls[side]])
             return found
         iterations = self._calibrate(order[0], calls[order[0]][0])
-        cost = self._cost(order[1], iterations)  # its warm-up
-        for turn in range(self._pace.rounds(cost[0])):
+        round_ns = min(wall for wall, _, _ in self._burst(order[1], iterations, 2))
+        rounds = self._pace.rounds(round_ns)
+        for turn in range(self._pace.bursts(round_ns * rounds)):
             for side in order if turn % 2 == 0 else reversed(order):
-                found[side].costs.append(self._cost(side, iterations))
+                found[side].bursts.append(self._burst(side, iterations, rounds))
+            if turn % _LOOK == _LOOK - 1 and self._is_precise(found):
+                break
         for side in order:
             found[side].iterations = iterations
             if self._profile:
@@ -155,9 +174,9 @@ class Lockstep:
         while wall < self._pace.round_ns and iterations < _MOST_ITERATIONS:
             grown = iterations * 1.2 * self._pace.round_ns / max(wall, 1)
             iterations = min(max(iterations + 1, round(min(grown, iterations * 100))), _MOST_ITERATIONS)
-            wall = self._cost(side, iterations)[0]
+            wall = self._burst(side, iterations)[0][0]
         if iterations == 1:
-            wall = self._cost(side, 1)[0]  # the first call was the warm-up
+            wall = self._burst(side, 1)[0][0]  # the first call was the warm-up
             iterations = self._pace.iterations(wall)
         return iterations
 
@@ -167,16 +186,16 @@ class Lockstep:
         for part, block in said[order[0]]["blocks"].items():
             call_ns = min(cost[0] for cost in block["costs"])
             iterations = self._pace.iterations(call_ns)
-            rounds = max(1, self._pace.rounds(call_ns * iterations) // 4)
+            rounds = max(1, self._pace.bursts(call_ns * iterations) // _BLOCKS)
             plan[part] = [iterations, rounds, call_ns < _WARM_NS]
         found = {part: {side: Rounds(iterations=plan[part][0]) for side in order} for part in plan}
-        for turn in range(4):
+        for turn in range(_BLOCKS):
             for side in order if turn % 2 == 0 else reversed(order):
                 answer = self._done(side, do="test", test=test, block=plan)
                 for part in plan:
                     if part not in answer["blocks"]:
                         raise TroubleError(Trouble.DIFFERS, side, f"measures {part!r} only sometimes")
-                    found[part][side].costs += [tuple(c) for c in answer["blocks"][part]["costs"]]
+                    found[part][side].bursts.append(_burst(answer["blocks"][part]["costs"]))
         if self._profile:
             for side in order:
                 answer = self._done(side, do="test", test=test, block=plan, profile=True)
@@ -186,16 +205,19 @@ class Lockstep:
 
     def _whole(self, test: str, order: Sequence[str], said: Mapping[str, Message], result: TestPair) -> None:
         """Alternate whole runs of a test that measures nothing itself; only its body is timed."""
-        call_ns = max(1, min(said[side]["cost"][0] for side in order))
+        call_ns = max(1, min(said[side]["costs"][0][0] for side in order))
         iterations = self._pace.iterations(call_ns)
-        found = {side: Rounds(iterations=iterations) for side in order}
-        for turn in range(self._pace.rounds(call_ns * iterations)):
+        times = iterations * self._pace.rounds(call_ns * iterations)
+        found = {side: Rounds() for side in order}
+        for turn in range(self._pace.bursts(call_ns * times)):
             for side in order if turn % 2 == 0 else reversed(order):
-                answer = self._done(side, do="test", test=test, times=iterations)
-                found[side].costs.append(tuple(answer["cost"]))
+                answer = self._done(side, do="test", test=test, times=times)
+                found[side].bursts.append(_burst(answer["costs"]))
+            if turn % _LOOK == _LOOK - 1 and self._is_precise(found):
+                break
         if self._profile:
             for side in order:
-                answer = self._done(side, do="test", test=test, times=iterations, profile=True)
+                answer = self._done(side, do="test", test=test, times=1, profile=True)
                 result.functions.setdefault("", {})[side] = answer["functions"]
         result.parts[""] = found
 
@@ -213,9 +235,15 @@ class Lockstep:
             text = "its process died" + (f"; its last words: {words}" if words else "")
             raise TroubleError(Trouble.CLOSED, side, text) from error
 
-    def _cost(self, side: str, iterations: int) -> tuple[int, int, int]:
-        wall, cpu, delay = self._ask(side, do="rounds", n=iterations)["cost"]
-        return wall, cpu, delay
+    def _burst(self, side: str, iterations: int, rounds: int = 1) -> Burst:
+        return _burst(self._ask(side, do="burst", n=iterations, rounds=rounds)["costs"])
+
+    def _is_precise(self, found: Part) -> bool:
+        """Return whether more turns would add little; the sign of the difference plays no part."""
+        least = {side: [min(cpu for _, cpu, _ in burst) for burst in r.bursts] for side, r in found.items()}
+        if any(cost <= 0 for costs in least.values() for cost in costs):
+            return False
+        return paired_log_ratio(least["base"], least["head"]).error < self._precision
 
     def _done(self, side: str, **message: Any) -> Message:
         answer = self._ask(side, **message)
@@ -243,3 +271,7 @@ class Lockstep:
         for side in order:
             if side in said and said[side]["outcome"] != "passed":
                 raise TroubleError(Trouble.FAILED, side, said[side]["message"])
+
+
+def _burst(costs: Sequence[Sequence[int]]) -> Burst:
+    return [(wall, cpu, delay) for wall, cpu, delay in costs]

@@ -9,8 +9,9 @@ from typing import Final
 
 from pytest_tradeperf.pairing.lockstep import Rounds, TestPair
 from pytest_tradeperf.pairing.profiles import Growth
-from pytest_tradeperf.stats.estimators import low_decile, quantile
+from pytest_tradeperf.stats.estimators import quantile
 from pytest_tradeperf.stats.sequential import Answer, Design, Look
+from pytest_tradeperf.stats.turns import paired_log_ratio
 
 CPU_BOUND: Final = 0.9
 """CPU over wall time of the least disturbed rounds, from which CPU time decides."""
@@ -49,12 +50,10 @@ class Series:
     ratios: dict[Clock, list[float]] = field(default_factory=dict)
     levels: dict[Clock, list[tuple[float, float]]] = field(default_factory=dict)
 
-    def add(self, clock: Clock, base: float, head: float, *, higher_is_better: bool = False) -> None:
-        """Add one pair; numbers that have no ratio are left out."""
-        if base > 0 and head > 0:
-            ratio = math.log(head / base)
-            self.ratios.setdefault(clock, []).append(-ratio if higher_is_better else ratio)
-            self.levels.setdefault(clock, []).append((base, head))
+    def add(self, clock: Clock, ratio: float, base: float, head: float) -> None:
+        """Add what one pair showed: the log ratio and both levels."""
+        self.ratios.setdefault(clock, []).append(ratio)
+        self.levels.setdefault(clock, []).append((base, head))
 
     def look(self, design: Design, threshold: float, clock: Clock | None = None) -> Look | None:
         """Return what the pairs say by ``clock``, or by the one that decides; None without pairs."""
@@ -86,15 +85,19 @@ class Outcome:
     def add(self, pair: TestPair, *, is_parallel: bool, higher_is_better: frozenset[str]) -> None:
         """Take in what one process pair showed."""
         self.pairs += 1
-        for part, rounds in pair.parts.items():
-            clocks = {side: per_call(r, is_parallel=is_parallel) for side, r in rounds.items()}
+        for part, sides in pair.parts.items():
             if part not in self.series:
-                self.series[part] = Series(clock=_deciding(rounds, is_parallel=is_parallel))
+                self.series[part] = Series(clock=_deciding(sides, is_parallel=is_parallel))
             for clock in (Clock.CPU, Clock.WALL):
-                self.series[part].add(clock, clocks["base"][clock], clocks["head"][clock])
+                compared = compare(sides["base"], sides["head"], clock, is_parallel=is_parallel)
+                if compared is not None:
+                    self.series[part].add(clock, *compared)
         for name, values in pair.values.items():
             series = self.series.setdefault(f"={name}", Series(clock=Clock.VALUE))
-            series.add(Clock.VALUE, values["base"], values["head"], higher_is_better=name in higher_is_better)
+            base, head = values["base"], values["head"]
+            if base > 0 and head > 0:
+                ratio = math.log(head / base)
+                series.add(Clock.VALUE, -ratio if name in higher_is_better else ratio, base, head)
 
     def answers(self, design: Design) -> list[Answer]:
         """Return the answer of each timing so far."""
@@ -107,24 +110,41 @@ class Outcome:
         return bool(answers) and (Answer.REGRESSED in answers or Answer.OPEN not in answers)
 
 
-def per_call(rounds: Rounds, *, is_parallel: bool) -> dict[Clock, float]:
-    """Return the low decile of CPU and of undisturbed wall time, in ns a call.
+def compare(
+    base: Rounds, head: Rounds, clock: Clock, *, is_parallel: bool
+) -> tuple[float, float, float] | None:
+    """Return (log ratio, accepted, present) in ns a call; None where a clock did not move.
 
-    Wall time leaves out what the thread spent waiting for a CPU that others had, except for parallel
-    code, whose threads wait for each other.
+    CPU time by turns. Wall time, where the code waits, by the low quartile of each side: waits jitter
+    upwards, and not together. Wall time leaves out what the thread spent waiting for a CPU that others
+    had, except for parallel code, whose threads wait for each other.
     """
-    n = rounds.iterations
-    walls = [(wall if is_parallel else wall - delay) / n for wall, _, delay in rounds.costs]
-    return {
-        Clock.CPU: low_decile([cpu / n for _, cpu, _ in rounds.costs]),
-        Clock.WALL: low_decile(walls),
-    }
+    costs = {}
+    for name, rounds in (("base", base), ("head", head)):
+        bursts = [
+            [_cost(c, clock, is_parallel=is_parallel) / rounds.iterations for c in b] for b in rounds.bursts
+        ]
+        costs[name] = bursts
+        if min(min(burst) for burst in bursts) <= 0:
+            return None
+    levels = {name: quantile([c for burst in bursts for c in burst], 0.25) for name, bursts in costs.items()}
+    if clock is Clock.CPU:
+        turns = {name: [min(burst) for burst in bursts] for name, bursts in costs.items()}
+        ratio = paired_log_ratio(turns["base"], turns["head"]).value
+    else:
+        ratio = math.log(levels["head"] / levels["base"])
+    return ratio, levels["base"], levels["head"]
 
 
-def _deciding(rounds: dict[str, Rounds], *, is_parallel: bool) -> Clock:
+def _cost(cost: tuple[int, int, int], clock: Clock, *, is_parallel: bool) -> int:
+    wall, cpu, delay = cost
+    return cpu if clock is Clock.CPU else wall if is_parallel else wall - delay
+
+
+def _deciding(sides: dict[str, Rounds], *, is_parallel: bool) -> Clock:
     if is_parallel:
         return Clock.WALL
-    shares = (cpu_share(r.costs) for r in rounds.values())
+    shares = (cpu_share([cost for burst in r.bursts for cost in burst]) for r in sides.values())
     return Clock.CPU if min(shares) >= CPU_BOUND else Clock.WALL
 
 

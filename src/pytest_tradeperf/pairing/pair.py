@@ -5,7 +5,8 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import sysconfig
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ _ONE_THREAD: Final = dict.fromkeys(
     "1",
 )
 _NOT_INHERITED: Final = ("PYTEST_ADDOPTS", "PYTEST_XDIST", "PYTEST_CURRENT_TEST", "PYTEST_TRADEPERF")
+_HEAVY: Final = ("numpy", "pandas", "sqlalchemy", "pydantic", "asyncio", "logging", "email")
+_OWN: Final = (Path(__file__).resolve().parents[1],)
 _PAD_BYTES: Final = 4096
 _PADS: Final = 64
 
@@ -36,6 +39,8 @@ _PADS: Final = 64
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairPlan:
     """What both sides are started with.
+
+    Beside the folder ``base`` lies a link ``head`` to rootdir.
 
     ``entry`` is the ``module:function`` that serves a side; ``payload`` is handed to it unread.
     ``preload`` names libraries imported before the fork; they must not be the project's.
@@ -52,6 +57,11 @@ class PairPlan:
     preload: tuple[str, ...] = ()
     path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
     flags: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Where each side takes the sources from; paths of one length, as ``pairing.redirect`` wants."""
+        return {"base": self.base, "head": self.base.with_name("head")}
 
 
 class ProcessPair:
@@ -84,7 +94,7 @@ class ProcessPair:
                 name: {
                     "read": down[0],
                     "write": up[1],
-                    "folder": str(plan.base if name == "base" else plan.head),
+                    "folder": str(plan.folders[name]),
                     "output": str(self.outputs[name]),
                 }
                 for name, (down, up) in pipes.items()
@@ -151,12 +161,21 @@ def interpreter_flags() -> tuple[str, ...]:
     return tuple(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing
 
 
-def preloadable(root: Path, sources: Sequence[str]) -> tuple[str, ...]:
-    """Return heavy libraries, loaded here and safe to fork, whose import both sides can share."""
-    prefixes = tuple(str((root / source).resolve()) for source in sources)
+def preloadable(root: Path, sources: Sequence[str], tooling: Iterable[str]) -> tuple[str, ...]:
+    """Return modules, loaded here, that both sides can share from before the fork.
+
+    Those of ``tooling`` (what was loaded before the first test) and a few heavy libraries, as long as
+    they are installed ones. Sharing them takes most of the start of a pair away.
+    """
+    libraries = tuple({f"{path}{os.sep}" for path in (*sysconfig.get_paths().values(), *map(str, _OWN))})
+    excluded = tuple(f"{(root / source).resolve()}" for source in sources)
+    wanted = {*tooling, *_HEAVY}
     found = []
-    for name in ("pytest", "numpy", "pandas", "sqlalchemy", "json", "asyncio", "logging", "email"):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None and not str(Path(file).resolve()).startswith(prefixes):
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name not in wanted or name == "__main__" or not isinstance(file, str):
+            continue
+        path = os.path.realpath(file)
+        if path.startswith(libraries) and not path.startswith(excluded):
             found.append(name)
     return tuple(found)

@@ -52,10 +52,10 @@ def main(plan_file: str, *, preload: bool = True) -> None:
     plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
     if preload:
         for name in plan["preload"]:
-            with suppress(ImportError):
+            with suppress(Exception):  # whatever a library does not like about it, it will say to the sides
                 importlib.import_module(name)
-        if _threads() > 1:
-            # A library started threads, which a fork would lose: start again without it.
+        if _threads() > 1 or _has_loaded(plan["head"], plan["sources"]):
+            # Threads would be lost in the fork, and the project's code must not be shared: start again.
             os.execv(sys.executable, [*sys.orig_argv, "bare"])  # noqa: S606 - this very program
     padding = [bytes(size) for size in plan["padding"]]
     gc.collect()
@@ -135,6 +135,12 @@ def _run_side(plan: dict[str, Any], name: str) -> None:
     entry: Callable[[SideContext], None] = getattr(importlib.import_module(module), function)
     with suppress(ClosedError):
         entry(SideContext(name=name, channel=channel, redirect=redirect, payload=plan["payload"]))
+
+
+def _has_loaded(head: str, sources: list[str]) -> bool:
+    places = tuple(os.path.realpath(Path(head) / source) for source in sources)
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return any(isinstance(file, str) and os.path.realpath(file).startswith(places) for file in files)
 
 
 def _threads() -> int:

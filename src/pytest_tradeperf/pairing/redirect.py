@@ -3,8 +3,8 @@
 Whatever would be found below a source in rootdir (through ``sys.path``, ``pythonpath``, a ``.pth``
 file or the finder of an editable install) is looked up again below the folder of that side. A module
 that the side does not have is an ImportError there, never the other side's module. Test files,
-conftests and overlays are rootdir's on both sides. Both sides use this finder, the present one with
-rootdir itself as its folder, so that both import at the same cost.
+conftests and overlays are rootdir's on both sides. Both sides use this finder, the present one with a
+link to rootdir as its folder, so that both import in the same way and at the same cost.
 """
 
 import fnmatch
@@ -65,7 +65,8 @@ class Redirect:
     head
         Rootdir: where modules are found today.
     side
-        The folder this side takes them from; ``head`` itself on the present side.
+        The folder this side takes them from; on the present side a link to ``head`` whose path is as
+        long as the other's, or the two would allocate differently and lie differently in memory.
     sources
         ``perf_source``, relative to ``head``.
     overlay
@@ -78,6 +79,7 @@ class Redirect:
         self, *, head: Path, side: Path, sources: Sequence[str], overlay: Sequence[str] = (), cache: Path
     ) -> None:
         self._head, self._side = Path(os.path.realpath(head)), Path(os.path.realpath(side))
+        self._link = side.absolute()
         self._sources = tuple(sources)
         self._overlay = tuple(overlay)
         self._cache = cache
@@ -144,14 +146,14 @@ class Redirect:
             return self._namespace(name, spec)
         origin = os.path.realpath(spec.origin)
         here = self._source_path(origin, self._side)
-        there = self._source_path(origin, self._head)
-        inner = here if here is not None else there
+        inner = here if here is not None else self._source_path(origin, self._head)
         if inner is None:
             self._refuse_stray(name, path, origin)
             return spec
         if self.is_shared(inner):
             return self._shared(name, spec, inner)
-        found = spec if here is not None else self._same_place(name, spec, inner)
+        is_placed = here is not None and spec.origin.startswith(f"{self._link}{os.sep}")
+        found = spec if is_placed else self._same_place(name, spec, inner)
         if found is None:
             self.absent[name] = inner
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -171,7 +173,7 @@ class Redirect:
 
     def _same_place(self, name: str, spec: ModuleSpec, inner: str) -> ModuleSpec | None:
         """Find the module on this side beside where rootdir has it, as a file or as a folder."""
-        place = self._side / inner
+        place = self._link / inner
         folder = place.parent.parent if spec.submodule_search_locations is not None else place.parent
         found = PathFinder.find_spec(name, [str(folder)])
         if found is not None and found.origin is not None:
@@ -186,11 +188,13 @@ class Redirect:
         if path is None:
             if self._side == self._head:
                 return None
-            folders = [self._side / s for s in self._sources] + [
-                (self._side / s).parent for s in self._sources
-            ]
+            folders = [folder for s in self._sources for folder in (self._link / s, (self._link / s).parent)]
             found = PathFinder.find_spec(name, [str(f) for f in folders if f.is_dir()])
-            inner = self._source_path(found.origin, self._side) if found and found.origin else None
+            inner = (
+                self._source_path(os.path.realpath(found.origin), self._side)
+                if found and found.origin
+                else None
+            )
             return self._cached(name, found) if found is not None and inner is not None else None
         for folder in path:
             inner = self._source_path(os.path.realpath(folder), self._side)
@@ -208,11 +212,12 @@ class Redirect:
             return spec
         portions = []
         for portion in list(spec.submodule_search_locations):
-            inner = self._source_path(os.path.realpath(portion), self._head)
+            real = os.path.realpath(portion)
+            inner = self._source_path(real, self._head) or self._source_path(real, self._side)
             if inner is None or self.is_shared(f"{inner}/"):
                 portions.append(portion)
-            elif (self._side / inner).is_dir():
-                portions.append(str(self._side / inner))
+            elif (self._link / inner).is_dir():
+                portions.append(str(self._link / inner))
         if portions == list(spec.submodule_search_locations):
             return spec
         if not portions:

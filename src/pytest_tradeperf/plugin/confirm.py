@@ -206,6 +206,7 @@ def arena_of(gatekeeper: "Gatekeeper", tests: Iterable[str]) -> Arena:
         seed=random.SystemRandom().getrandbits(48),
         overlay=settings.overlay,
         prepare=settings.prepare,
+        tooling=gatekeeper.tooling,
     )
 
 

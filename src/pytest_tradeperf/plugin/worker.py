@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from _pytest.assertion.rewrite import AssertionRewritingHook
 from _pytest.runner import runtestprotocol  # as plugin.reports
 
 from pytest_tradeperf.measures.rounds import Schedule
@@ -32,6 +33,8 @@ def serve(context: SideContext) -> None:
     """Run pytest in this forked side until the controller says goodbye."""
     payload = context.payload
     os.chdir(payload["cwd"])
+    # Shared from before the fork on purpose; under `-W error` the warning would end pytest.
+    AssertionRewritingHook._warn_already_imported = _say_nothing  # type: ignore[assignment,method-assign]  # noqa: SLF001
     worker = Worker(context)
     status = pytest.main(payload["arguments"], plugins=[worker])
     if not worker.is_ready:
@@ -141,17 +144,18 @@ class Worker:
         self._plan = {part: tuple(plan) for part, plan in message.get("block", {}).items()}
         self._is_profiling = bool(message.get("profile"))
         session._setupstate.teardown_exact(item)  # noqa: SLF001 - ends fixtures of other modules only
-        wall = cpu = delay = 0
+        side.trim()
+        costs = []
         for _ in range(message.get("times", 1)):
             self._blocks = {}
             for report in runtestprotocol(item, log=False, nextitem=item.parent):  # type: ignore[arg-type]
                 if not report.passed:
                     return {"is": "done", "outcome": report.outcome, "message": _why(report)}
-            wall, cpu, delay = wall + self._call[0], cpu + self._call[1], delay + self._call[2]
+            costs.append(self._call)
         return {
             "is": "done",
             "outcome": "passed",
-            "cost": [wall, cpu, delay],
+            "costs": costs,
             "functions": self._functions,
             "values": self._values(item),
             "blocks": {
@@ -204,6 +208,10 @@ class Worker:
             return result
         finally:
             gc.enable()
+
+
+def _say_nothing(*_: object) -> None:
+    """Stand in for a warning."""
 
 
 class _Place:
