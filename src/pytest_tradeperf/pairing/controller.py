@@ -4,6 +4,7 @@ One process pair serves all pending tests one after the other, so its start is s
 is a fresh one. Cheap tests first: a test joins only when what it needs still fits into the time.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -71,6 +72,7 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 OnPair = Callable[[str, TestPair], None]
+StartPair = Callable[..., ProcessPair]
 
 
 class _OutOfTimeError(Exception):
@@ -83,9 +85,10 @@ def measure_pairs(
     on_progress: OnProgress = lambda _: None,
     on_pair: OnPair = lambda *_: None,
     clock: Callable[[], float] = time.monotonic,
+    start_pair: StartPair = ProcessPair,
 ) -> dict[str, Outcome]:
     """Measure every suspect on process pairs and return what came out, by test; never raises WorkerError."""
-    measuring = _Measuring(request, on_progress, on_pair, clock)
+    measuring = _Measuring(request, on_progress, on_pair, clock=clock, start_pair=start_pair)
     for is_parallel in (False, True):
         measuring.run([s for s in request.suspects if s.is_parallel is is_parallel], is_parallel=is_parallel)
     return measuring.outcomes
@@ -93,8 +96,15 @@ def measure_pairs(
 
 class _Measuring:
     def __init__(
-        self, request: Request, on_progress: OnProgress, on_pair: OnPair, clock: Callable[[], float]
+        self,
+        request: Request,
+        on_progress: OnProgress,
+        on_pair: OnPair,
+        *,
+        clock: Callable[[], float],
+        start_pair: StartPair,
     ) -> None:
+        self._start_pair = start_pair
         self._request, self._on_progress, self._on_pair = request, on_progress, on_pair
         self._clock, self._deadline = clock, clock() + request.seconds
         self._dice = random.Random(request.seed)
@@ -158,7 +168,7 @@ class _Measuring:
         plan = self._request.plan
         payload = {**plan.payload, "tests": [s.test for s in batch]}
         seed = self._dice.getrandbits(48)
-        with ProcessPair(replace(plan, payload=payload), seed=seed, parallel=is_parallel) as pair:
+        with self._start_pair(replace(plan, payload=payload), seed=seed, parallel=is_parallel) as pair:
             ready = {side: self._start(pair, side, batch) for side in SIDES}
             if not all(ready.values()):
                 return
@@ -204,8 +214,8 @@ class _Measuring:
                 part: growths(
                     sides["base"],
                     sides["head"],
-                    base_folder=str(self._request.plan.base),
-                    head_folder=str(self._request.plan.head),
+                    base_folder=os.path.realpath(self._request.plan.base),
+                    head_folder=os.path.realpath(self._request.plan.head),
                 )
                 for part, sides in pair.functions.items()
             }

@@ -1,0 +1,216 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_sides import FakeTest, pairs_of
+
+from pytest_tradeperf.pairing.controller import Progress, Request, Suspect, measure_pairs
+from pytest_tradeperf.pairing.lockstep import Pace
+from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome
+from pytest_tradeperf.pairing.pair import PairPlan
+from pytest_tradeperf.stats.sequential import Answer, Design
+
+DESIGN = Design(alpha=0.01)
+
+
+class Clockwork:
+    """A clock that moves on by ``step`` whenever it is read."""
+
+    def __init__(self, step: float = 0.01) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def run(
+    tests: dict[str, FakeTest], *, seconds: float = 1000.0, step: float = 0.01, ready: Any = None, **more: Any
+) -> tuple[dict[str, Outcome], list[Any]]:
+    log: list[Any] = []
+    plan = PairPlan(
+        head=Path("project"),
+        base=Path("base"),
+        sources=("src",),
+        entry="",
+        payload={},
+        scratch=Path(),
+        cwd=Path(),
+    )
+    suspects = tuple(
+        more.pop("suspects", [Suspect(test=name, threshold=0.02, call_seconds=1e-6) for name in tests])
+    )
+    request = Request(
+        suspects=suspects,
+        plan=plan,
+        design=DESIGN,
+        seconds=seconds,
+        seed=1,
+        pace=Pace(side_ns=4_000_000),
+        pairs=more.pop("pairs", None),
+    )
+    outcomes = measure_pairs(request, clock=Clockwork(step), start_pair=pairs_of(tests, log, ready), **more)
+    return outcomes, log
+
+
+def starts(log: list[Any]) -> list[Any]:
+    return [m for who, m in log if who == "start"]
+
+
+SLOW = FakeTest(call_ns={"base": 1000, "head": 1100})
+SAME = FakeTest(call_ns={"base": 1000, "head": 1000})
+
+
+def test_tests_leave_when_they_are_decided_and_share_pairs_until_then() -> None:
+    outcomes, log = run({"slow": SLOW, "same": SAME})
+    assert outcomes["slow"].answers(DESIGN) == [Answer.REGRESSED]
+    assert outcomes["same"].answers(DESIGN) == [Answer.OK]
+    assert outcomes["slow"].pairs == DESIGN.fewest
+    assert outcomes["same"].pairs < outcomes["slow"].pairs
+    assert len(starts(log)) == DESIGN.fewest + 1, "one more pair runs under the profiler"
+    assert starts(log)[-1]["tests"] == ["slow"]
+    assert outcomes["slow"].growths[""] == []
+
+
+def test_every_pair_has_another_seed() -> None:
+    _, log = run({"slow": SLOW})
+    seeds = [m["seed"] for m in starts(log)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_a_fixed_number_of_pairs_is_kept_to() -> None:
+    outcomes, log = run({"slow": SLOW, "same": SAME}, pairs=5)
+    assert [o.pairs for o in outcomes.values()] == [5, 5]
+    assert len(starts(log)) == 5
+
+
+def test_waiting_code_is_decided_by_wall_time_and_computing_code_by_cpu_time() -> None:
+    waiting = FakeTest(call_ns={"base": 1e6, "head": 1e6}, cpu_share=0.1)
+    outcomes, _ = run({"waiting": waiting, "same": SAME})
+    assert outcomes["waiting"].series[""].clock is Clock.WALL
+    assert outcomes["same"].series[""].clock is Clock.CPU
+
+
+def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:
+    suspects = [Suspect(test="same", threshold=0.02), Suspect(test="both", threshold=0.02, is_parallel=True)]
+    outcomes, log = run({"same": SAME, "both": SAME}, suspects=suspects)
+    assert outcomes["both"].series[""].clock is Clock.WALL
+    assert {(tuple(m["tests"]), m["parallel"]) for m in starts(log)} == {
+        (("same",), False),
+        (("both",), True),
+    }
+    pins = [m["cpus"] for _, m in log if m.get("do") == "pin"]
+    assert len(pins[0]) <= 1 <= len(pins[-1])
+
+
+@pytest.mark.parametrize(
+    ("test", "end", "side"),
+    [
+        (FakeTest(call_ns={}, fails={"base": "boom"}), End.FAILED, "base"),
+        (FakeTest(call_ns={}, fails={"head": "boom"}), End.FAILED, "head"),
+        (FakeTest(call_ns={}, dies="base"), End.ERROR, "base"),
+        (FakeTest(call_ns={}, hangs="head"), End.ERROR, "head"),
+        (
+            FakeTest(call_ns={"base": 1, "head": 1}, parts={"base": ("a",), "head": ("b",)}),
+            End.ABSENT,
+            "base",
+        ),
+    ],
+    ids=["fails in base", "fails in head", "dies", "hangs", "differs"],
+)
+def test_trouble_of_one_test_ends_that_test_alone(test: FakeTest, end: End, side: str) -> None:
+    outcomes, _ = run({"bad": test, "same": SAME})
+    assert (outcomes["bad"].end, outcomes["bad"].side) == (end, side)
+    assert outcomes["same"].end is End.DECIDED
+
+
+def test_recorded_rate_that_falls_is_a_regression() -> None:
+    values = {"base": {"rate": 110.0}, "head": {"rate": 100.0}}
+    test = FakeTest(call_ns={"base": 1000, "head": 1000}, values=values)
+    suspect = Suspect(test="t", threshold=0.02, call_seconds=1e-6, higher_is_better=frozenset({"rate"}))
+    outcomes, _ = run({"t": test}, suspects=[suspect])
+    assert outcomes["t"].answers(DESIGN) == [Answer.OK, Answer.REGRESSED]
+
+
+def test_what_would_take_longer_than_there_is_time_is_not_begun() -> None:
+    suspects = [Suspect(test="slow", threshold=0.02, call_seconds=10), Suspect(test="same", threshold=0.02)]
+    outcomes, log = run({"slow": SLOW, "same": SAME}, seconds=200.0, suspects=suspects)
+    assert outcomes["slow"].end is End.TIME
+    assert "would take about" in outcomes["slow"].message
+    assert outcomes["same"].end is End.DECIDED
+    assert all(m["tests"] == ["same"] for m in starts(log))
+
+
+def test_time_that_runs_out_ends_with_what_there_is() -> None:
+    outcomes, _ = run({"slow": SLOW}, seconds=40.0, step=1.0)
+    assert outcomes["slow"].end is End.TIME
+    assert 0 < outcomes["slow"].pairs < DESIGN.fewest
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "end"),
+    [("absent", "base", End.ABSENT), ("broken", "base", End.BROKEN), ("broken", "head", End.ERROR)],
+)
+def test_side_that_cannot_start_ends_all_its_tests(kind: str, side: str, end: End) -> None:
+    def ready(name: str) -> dict[str, Any]:
+        ended = {"is": "ended", "kind": kind, "message": "ImportError: no"}
+        return ended if name == side else {"is": "ready", "tests": ["same"], "problems": {}}
+
+    outcomes, log = run({"same": SAME}, ready=ready)
+    assert (outcomes["same"].end, outcomes["same"].side, outcomes["same"].message) == (
+        end,
+        side,
+        "ImportError: no",
+    )
+    assert len(starts(log)) == 1
+
+
+def test_test_that_the_base_does_not_collect_is_absent_with_the_reason() -> None:
+    def ready(name: str) -> dict[str, Any]:
+        problems = (
+            {"tests/test_new.py": ("absent", "ImportError: cannot import name 'new'")}
+            if name == "base"
+            else {}
+        )
+        tests = (
+            ["same"] if name == "base" else ["same", "tests/test_new.py::test_a", "tests/test_b.py::test_b"]
+        )
+        return {"is": "ready", "tests": tests, "problems": problems}
+
+    names = {"same": SAME, "tests/test_new.py::test_a": SAME, "tests/test_b.py::test_b": SAME}
+    outcomes, _ = run(names, ready=ready)
+    assert outcomes["tests/test_new.py::test_a"].end is End.ABSENT
+    assert "cannot import name" in outcomes["tests/test_new.py::test_a"].message
+    assert outcomes["tests/test_b.py::test_b"].message == "the test is not collected there"
+    assert outcomes["same"].end is End.DECIDED
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "end"), [(["pkg.core"], ["pkg"], End.ERROR), ([], [], End.UNTOUCHED)]
+)
+def test_sides_that_did_not_run_two_codes_decide_nothing(
+    monkeypatch: pytest.MonkeyPatch, wrong: list[str], right: list[str], end: End
+) -> None:
+    from fake_sides import FakeChannel
+
+    usual = FakeChannel.answer
+
+    def answer(self: FakeChannel, message: dict[str, Any]) -> Any:
+        if message["do"] == "modules":
+            return {"is": "modules", "right": right, "wrong": wrong if self.name == "base" else []}
+        return usual(self, message)
+
+    monkeypatch.setattr(FakeChannel, "answer", answer)
+    outcomes, _ = run({"slow": SLOW})
+    assert outcomes["slow"].end is end
+    assert outcomes["slow"].series == {}
+
+
+def test_progress_names_the_worst_and_the_time_left() -> None:
+    seen: list[Progress] = []
+    run({"slow": SLOW, "same": SAME}, on_progress=seen.append)
+    assert seen[0].pairs == 1
+    assert seen[0].pending == 2
+    assert seen[0].test == "slow"
+    assert seen[0].change == pytest.approx(0.1)
+    assert seen[-1].seconds_left < seen[0].seconds_left

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from pytest_tradeperf.pairing.cpus import QuietCpu
+
+LINES = "cpu  0 0 0 {total} 0\ncpu0 5 0 0 {a} 0\ncpu1 5 0 0 {b} 0\nintr 1\n"
+
+
+@pytest.fixture
+def stat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    path = tmp_path / "stat"
+    path.write_text(LINES.format(total=0, a=100, b=100))
+    return path
+
+
+def test_the_cpu_that_idled_more_is_chosen(stat: Path) -> None:
+    cpus = QuietCpu(1, stat=stat)
+    stat.write_text(LINES.format(total=0, a=110, b=190))
+    assert cpus.choose() == [1]
+    stat.write_text(LINES.format(total=0, a=210, b=191))
+    assert cpus.choose() == [0]
+
+
+def test_without_information_any_allowed_cpu_will_do(stat: Path) -> None:
+    stat.unlink()
+    cpus = QuietCpu(1, stat=stat)
+    assert {cpus.choose()[0] for _ in range(20)} == {0, 1}
+
+
+def test_a_system_without_affinity_pins_nothing(stat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert QuietCpu(1, stat=stat).choose() == []

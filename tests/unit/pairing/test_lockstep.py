@@ -1,0 +1,146 @@
+from typing import Any
+
+import pytest
+from fake_sides import FakeChannel, FakeTest
+
+from pytest_tradeperf.pairing.lockstep import Lockstep, Pace, Trouble, TroubleError
+
+
+def measure(
+    test: FakeTest, *, first: str = "base", profile: bool = False, precision: float = 0.0
+) -> tuple[Any, list[Any]]:
+    log: list[Any] = []
+    channels = {side: FakeChannel(side, {"t": test}, log, {}) for side in ("base", "head")}
+    for channel in channels.values():
+        channel.answers.clear()
+    lockstep = Lockstep(
+        channels,  # type: ignore[arg-type]
+        pace=Pace(side_ns=100_000_000),
+        last_words=lambda side: f"words of {side}",
+        profile=profile,
+    )
+    return lockstep.measure("t", first=first, seconds=1, precision=precision), log
+
+
+def bursts(log: list[Any]) -> list[tuple[str, int, int]]:
+    return [(side, m["n"], m["rounds"]) for side, m in log if m["do"] == "burst"]
+
+
+@pytest.mark.parametrize("first", ["base", "head"])
+def test_sides_take_turns_as_abba_with_equal_work(first: str) -> None:
+    _, log = measure(FakeTest(call_ns={"base": 1000, "head": 1100}), first=first)
+    second = "head" if first == "base" else "base"
+    measured = [b for b in bursts(log) if b[2] > 2]
+    assert [side for side, _, _ in measured][:8] == [
+        first,
+        second,
+        second,
+        first,
+        first,
+        second,
+        second,
+        first,
+    ]
+    assert len({(n, rounds) for _, n, rounds in measured}) == 1
+    assert [s for s, _, _ in measured].count("base") == [s for s, _, _ in measured].count("head")
+
+
+def test_short_calls_are_batched_into_short_rounds_and_long_ones_are_not() -> None:
+    short, _ = measure(FakeTest(call_ns={"base": 1000, "head": 1000}))
+    assert 200 <= short.parts[""]["base"].iterations <= 300
+    long, log = measure(FakeTest(call_ns={"base": 3e9, "head": 3e9}))
+    assert long.parts[""]["head"].iterations == 1
+    assert len(long.parts[""]["head"].bursts) == 2
+    assert sum(n * rounds for side, n, rounds in bursts(log) if side == "head") == 5
+
+
+def test_only_one_side_is_asked_at_a_time() -> None:
+    _, log = measure(FakeTest(call_ns={"base": 1000, "head": 1000}))
+    assert log[0] == ("base", {"do": "test", "test": "t"})
+    assert log[1] == ("head", {"do": "test", "test": "t"})
+
+
+def test_enough_precision_ends_the_turns_early() -> None:
+    _, all_turns = measure(FakeTest(call_ns={"base": 1000, "head": 1000}), precision=0.0)
+    _, few = measure(FakeTest(call_ns={"base": 1000, "head": 1000}), precision=0.001)
+    assert len(bursts(few)) < len(bursts(all_turns))
+
+
+def test_several_parts_are_measured_one_after_the_other() -> None:
+    parts = {"base": ("a", "b"), "head": ("a", "b")}
+    result, _ = measure(FakeTest(call_ns={"base": 1000, "head": 1000}, parts=parts))
+    assert list(result.parts) == ["a", "b"]
+
+
+def test_cold_part_is_its_first_call() -> None:
+    result, log = measure(FakeTest(call_ns={"base": 1000, "head": 2000}, cold=True))
+    assert result.parts[""]["head"].bursts == [[(2000, 2000, 0)]]
+    assert len(bursts(log)) == 2
+
+
+def test_whole_test_is_repeated_without_its_first_run() -> None:
+    result, log = measure(FakeTest(call_ns={"base": 1e6, "head": 1e6}, kind="whole"))
+    assert result.parts[""]["base"].iterations == 1
+    runs = [m for side, m in log if side == "base" and m["do"] == "test"]
+    assert "times" not in runs[0]
+    assert {m["times"] for m in runs[1:]} == {2}
+
+
+def test_async_test_alternates_whole_runs_with_planned_blocks() -> None:
+    result, log = measure(FakeTest(call_ns={"base": 1e6, "head": 1e6}, kind="async"))
+    assert [side for side, m in log if "block" in m] == [
+        "base",
+        "head",
+        "head",
+        "base",
+        "base",
+        "head",
+        "head",
+        "base",
+    ]
+    assert len(result.parts[""]["head"].bursts) == 4
+    assert not bursts(log)
+
+
+def test_recorded_values_are_paired_where_both_sides_have_them() -> None:
+    values = {"base": {"rate": 10.0, "old": 1.0}, "head": {"rate": 11.0, "new": 1.0}}
+    result, _ = measure(FakeTest(call_ns={"base": 1000, "head": 1000}, values=values))
+    assert result.values == {"rate": {"base": 10.0, "head": 11.0}}
+
+
+def test_profile_is_asked_of_both_sides() -> None:
+    result, _ = measure(FakeTest(call_ns={"base": 1000, "head": 1000}), profile=True)
+    assert set(result.functions[""]) == {"base", "head"}
+
+
+@pytest.mark.parametrize(
+    ("test", "kind", "side", "said"),
+    [
+        (FakeTest(call_ns={}, fails={"base": "assert 1 == 2"}), Trouble.FAILED, "base", "assert 1 == 2"),
+        (
+            FakeTest(call_ns={}, dies="head"),
+            Trouble.CLOSED,
+            "head",
+            "its process died; its last words: words of head",
+        ),
+        (FakeTest(call_ns={}, hangs="base"), Trouble.LATE, "base", "did not answer within 1 s"),
+        (
+            FakeTest(call_ns={"base": 1, "head": 1}, parts={"base": ("a",), "head": ("b",)}),
+            Trouble.DIFFERS,
+            "base",
+            "measures 'a' where the present code measures 'b'",
+        ),
+        (
+            FakeTest(call_ns={"base": 1, "head": 1}, parts={"base": (), "head": ("b",)}),
+            Trouble.DIFFERS,
+            "base",
+            "measures None where",
+        ),
+    ],
+    ids=["fails", "dies", "hangs", "other part", "no part"],
+)
+def test_trouble_names_side_and_reason(test: FakeTest, kind: Trouble, side: str, said: str) -> None:
+    with pytest.raises(TroubleError, match=said) as caught:
+        measure(test)
+    assert (caught.value.kind, caught.value.side) == (kind, side)
+    assert caught.value.ends_the_pair is (kind in (Trouble.CLOSED, Trouble.LATE))

@@ -1,0 +1,126 @@
+"""Real process pairs, serving a small entry instead of pytest."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_tradeperf.pairing.pair import PairPlan, ProcessPair, preloadable
+from pytest_tradeperf.pairing.protocol import ClosedError, LateError
+
+HERE = str(Path(__file__).parent)
+
+
+def plan_in(folder: Path, **more: object) -> PairPlan:
+    for name in ("scratch", "base", "project"):
+        (folder / name).mkdir(exist_ok=True)
+    given = {
+        "head": folder / "project",
+        "base": folder / "base",
+        "sources": ("src",),
+        "entry": "pair_entries:tell",
+        "payload": {"tests": ["t"]},
+        "scratch": folder / "scratch",
+        "cwd": folder,
+        "preload": ("decimal", "no_such_module"),
+        "path": (HERE, *sys.path),
+    }
+    return PairPlan(**given | more)  # type: ignore[arg-type]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def all_gone(pids: list[int], seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_both_sides_share_parent_seed_and_preloaded_modules(tmp_path: Path) -> None:
+    with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        ready = {name: channel.receive(20) for name, channel in pair.channels.items()}
+        for channel in pair.channels.values():
+            channel.send({"do": "say", "n": 1})
+            assert channel.receive(20) == {"is": "echo", "do": "say", "n": 1}
+    assert {name: message["name"] for name, message in ready.items()} == {"base": "base", "head": "head"}
+    assert ready["base"]["hash"] == ready["head"]["hash"]
+    assert ready["base"]["parent"] == ready["head"]["parent"]
+    assert ready["head"]["modules"]
+    assert ready["head"]["payload"] == {"tests": ["t"]}
+    assert ready["head"]["threads"] == "1"
+    assert pair.last_words("base") == "noise on stdout"
+    assert all_gone([ready["base"]["pid"], ready["head"]["pid"], ready["base"]["parent"]])
+
+
+def test_another_pair_has_another_seed_and_parallel_tests_keep_their_threads(tmp_path: Path) -> None:
+    seeds = set()
+    for seed in (1, 2):
+        with ProcessPair(plan_in(tmp_path), seed=seed, parallel=True) as pair:
+            ready = pair.channels["base"].receive(20)
+            seeds.add(ready["seed"])
+            assert ready["threads"] == os.environ.get("OMP_NUM_THREADS")
+    assert len(seeds) == 2
+
+
+def test_side_that_dies_is_noticed_with_its_last_words(tmp_path: Path) -> None:
+    with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        channel = pair.channels["head"]
+        channel.receive(20)
+        channel.send({"do": "die"})
+        with pytest.raises(ClosedError):
+            channel.receive(20)
+        assert pair.last_words("head") == "famous last words"
+
+
+def test_side_that_hangs_is_late_and_ended_with_its_children(tmp_path: Path) -> None:
+    with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        channel = pair.channels["base"]
+        pid = channel.receive(20)["pid"]
+        channel.send({"do": "child"})
+        child = channel.receive(20)["pid"]
+        channel.send({"do": "hang"})
+        with pytest.raises(LateError):
+            channel.receive(0.05)
+    assert all_gone([pid, child])
+
+
+def test_killed_controller_leaves_no_process_behind(tmp_path: Path) -> None:
+    command = f"import sys; sys.path[:0] = [{HERE!r}]; import pair_entries; pair_entries.controller({str(tmp_path)!r})"
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(pids) == 6
+        process.send_signal(signal.SIGKILL)
+        assert all_gone(pids)
+
+
+def test_project_code_is_never_preloaded(tmp_path: Path) -> None:
+    import json
+
+    assert "json" in preloadable(tmp_path, ["src"], ["json", "test_pair"])
+    assert "test_pair" not in preloadable(tmp_path, ["src"], ["json", "test_pair"])
+    assert preloadable(Path(json.__file__).parent, ["."], ["json"]) == tuple(
+        name for name in preloadable(tmp_path, ["src"], ()) if name != "json"
+    )
+
+
+def test_module_that_drags_in_project_code_is_not_preloaded(tmp_path: Path) -> None:
+    (tmp_path / "project" / "src").mkdir(parents=True)
+    (tmp_path / "project" / "src" / "pkg.py").write_text("")
+    (tmp_path / "library.py").write_text("import decimal, pkg\n")
+    path = (HERE, str(tmp_path), str(tmp_path / "project" / "src"), *sys.path)
+    plan = plan_in(tmp_path, preload=("library",), path=path)
+    with ProcessPair(plan, seed=1, parallel=False) as pair:
+        assert not pair.channels["base"].receive(20)["modules"]

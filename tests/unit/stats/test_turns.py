@@ -1,0 +1,34 @@
+import math
+import random
+
+import pytest
+
+from pytest_tradeperf.stats.turns import paired_log_ratio
+
+
+def test_slow_spells_that_hit_both_sides_cancel() -> None:
+    dice = random.Random(3)
+    machine = [dice.choice((1.0, 1.07, 2.0)) for _ in range(60)]
+    ratio = paired_log_ratio([100 * m for m in machine], [103 * m for m in machine])
+    assert ratio.value == pytest.approx(math.log(1.03))
+    assert ratio.error == pytest.approx(0, abs=1e-12)
+
+
+def test_swapping_the_sides_changes_only_the_sign() -> None:
+    dice = random.Random(4)
+    base, head = ([dice.lognormvariate(0, 0.1) for _ in range(31)] for _ in range(2))
+    assert paired_log_ratio(base, head).value == pytest.approx(-paired_log_ratio(head, base).value)
+
+
+def test_disturbed_turns_are_left_out() -> None:
+    assert paired_log_ratio([10, 10, 10, 50, 60, 70], [10, 10, 10, 10, 10, 10]).value == 0
+
+
+def test_two_turns_have_no_error_to_rely_on() -> None:
+    assert paired_log_ratio([1, 1], [1, 1]).error == math.inf
+
+
+@pytest.mark.parametrize(("base", "head"), [([], []), ([1.0], [1.0, 2.0])])
+def test_unequal_or_no_turns_are_refused(base: list[float], head: list[float]) -> None:
+    with pytest.raises(ValueError, match="make no pairs"):
+        paired_log_ratio(base, head)
