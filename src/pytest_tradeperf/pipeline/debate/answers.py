@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -14,7 +15,13 @@ from pydantic import (
 )
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+_LONGEST_REASON = 200
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _cut(reason: Any) -> Any:
+    """Forgive a speaker who talks too long: the schema bounds the words, not whether they count."""
+    return reason[:_LONGEST_REASON] if isinstance(reason, str) else reason
 
 
 class Opinion(BaseModel):
@@ -23,7 +30,7 @@ class Opinion(BaseModel):
     model_config = _STRICT
     probability: Share
     confidence: Share
-    reason: Annotated[str, Field(max_length=400)]
+    reason: Annotated[str, Field(max_length=_LONGEST_REASON), BeforeValidator(_cut)]
 
 
 class Sheet(BaseModel):

@@ -53,7 +53,7 @@ class DebateSettings:
         For one ticker, from its first question to its answer; at most 28, so that with clean-up a
         debate ends within 30 seconds whatever the endpoint does.
     ambiguous_low, ambiguous_high
-        A pooled probability strictly between them is contested.
+        A pooled probability in this range is contested; 0 and 1 debate everything.
     min_agreement
         Contested as well when a smaller share of the voters' weight is on one side.
     margin

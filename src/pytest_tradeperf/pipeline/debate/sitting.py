@@ -126,7 +126,7 @@ class Sitting:
     def _is_contested(self, counted: Tally) -> bool:
         settings = self._settings
         assert counted.probability is not None
-        is_ambiguous = settings.ambiguous_low < counted.probability < settings.ambiguous_high
+        is_ambiguous = settings.ambiguous_low <= counted.probability <= settings.ambiguous_high
         return is_ambiguous or counted.agreement < settings.min_agreement
 
     async def _debate(self, votes: Sequence[Vote]) -> StopReason:
