@@ -12,7 +12,7 @@ from typing import Final
 from pytest_tradeperf.pipeline.altdata.collect import Collection, collect
 from pytest_tradeperf.pipeline.altdata.model import Source
 from pytest_tradeperf.pipeline.debate.decision import Action
-from pytest_tradeperf.pipeline.desk import OpenTrade, Outcome
+from pytest_tradeperf.pipeline.desk import TRADES, OpenTrade, Outcome
 from pytest_tradeperf.pipeline.research import Heard, News
 from pytest_tradeperf.pipeline.store import Decision as StoredDecision
 from pytest_tradeperf.pipeline.store import SignalStore
@@ -93,8 +93,21 @@ class StoreRecorder:
         self._store = store
 
     def record(self, outcomes: Sequence[Outcome]) -> int:
-        """Return how many decisions were new to the store."""
-        return self._store.add([_stored(outcome) for outcome in outcomes])
+        """Return how many decisions were new to the store.
+
+        A buy or sell against an open trade closes it at today's price; one in its direction opens no
+        second trade.
+        """
+        held = {trade.symbol: trade for trade in self._store.open_trades()}
+        decisions = []
+        for outcome in outcomes:
+            trade, price = held.get(outcome.decision.ticker), outcome.researched.price
+            turns = outcome.decision.action in TRADES and trade is not None
+            if turns and trade is not None and trade.action != outcome.decision.action and price is not None:
+                self._store.close_trade(trade.key, closed_at=outcome.researched.as_of, exit_price=price)
+                trade = None
+            decisions.append(_stored(outcome, is_held=turns and trade is not None))
+        return self._store.add(decisions)
 
     def open_trades(self) -> list[OpenTrade]:
         """Return the trades nothing has closed, oldest first; those without size or price are none."""
@@ -110,7 +123,7 @@ class StoreRecorder:
         ]
 
 
-def _stored(outcome: Outcome) -> StoredDecision:
+def _stored(outcome: Outcome, *, is_held: bool) -> StoredDecision:
     decision, position = outcome.decision, outcome.position
     record = decision.record
     falls = decision.action is Action.SELL and decision.probability is not None
@@ -123,7 +136,7 @@ def _stored(outcome: Outcome) -> StoredDecision:
         probability=1 - decision.probability
         if falls and decision.probability is not None
         else decision.probability,
-        quantity=abs(position.quantity) if position else None,
+        quantity=abs(position.quantity) if position and not is_held else None,
         entry_price=position.entry_price if position else outcome.researched.price,
         stop_price=position.stop_price if position else None,
         source=decision.arm.value,

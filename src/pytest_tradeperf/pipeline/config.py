@@ -63,7 +63,9 @@ class PipelineConfig:
     sec_user_agent: str = _setting("", "text", "name and mail address the SEC requires of live requests")
     feeds_timeout: float = _setting(10.0, "seconds", "for all feeds together", low=0.001, high=3600)
     llm_url: str = _setting(
-        "", "text", "OpenAI-compatible endpoint up to /v1; empty: rules, no model; 'world': the loopback one"
+        "",
+        "text",
+        "OpenAI-compatible endpoint up to /v1; empty: rules; 'world': loopback; 'local': a small model here",
     )
     llm_model: str = _setting("default", "text", "model name the endpoint knows")
     llm_api_key: str = _setting("", "secret", "sent as bearer token, shown nowhere")
@@ -90,6 +92,7 @@ class PipelineConfig:
     cycle_seconds: float = _setting(30.0, "seconds", "for one cycle, all stages", low=0.001, high=86_400)
     chart_workers: int = _setting(2, "count", "charts drawn at once", low=1, high=64)
     chart_cache_ttl: float = _setting(600.0, "seconds", "how long a chart is reused; 0: never", high=1e9)
+    chart_keep_days: float = _setting(7.0, "number", "older chart files are removed", high=10_000)
     charts: bool = _setting(True, "flag", "draw charts")
     max_alerts: int = _setting(10, "count", "alerts of one cycle, strongest first")
     equity: float = _setting(

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from pytest_tradeperf.pipeline.desk import Desk, Outcome, Parts, seconds_left, strongest
+from pytest_tradeperf.pipeline.desk import Desk, EarlyVotes, Outcome, Parts, seconds_left, strongest
 from pytest_tradeperf.pipeline.llm.ledger import Statement
 from pytest_tradeperf.pipeline.llm.queue import QueueStats
 from pytest_tradeperf.pipeline.resources import Resources, read_resources
@@ -44,7 +44,7 @@ class CycleResult:
     ended: Ended
     outcomes: tuple[Outcome, ...]
     alerts: tuple[Alert, ...]
-    charts: tuple[Path, ...]
+    charts: Mapping[str, tuple[Path, ...]]
     stored: int
     stages: tuple[StageTime, ...]
     wall_seconds: float
@@ -77,7 +77,7 @@ class CycleResult:
                 for outcome in self.outcomes
             ],
             "alerts": [asdict(alert) for alert in self.alerts],
-            "charts": [str(path) for path in self.charts],
+            "charts": {ticker: [str(path) for path in paths] for ticker, paths in self.charts.items()},
             "stored": self.stored,
             "stages": [asdict(stage) for stage in self.stages],
             "wall_seconds": self.wall_seconds,
@@ -120,7 +120,7 @@ class Cycle:
         self._progress = progress
         self._clock: StageClock | None = None
         self._alerts: tuple[Alert, ...] = ()
-        self._charts: tuple[Path, ...] = ()
+        self._charts: Mapping[str, tuple[Path, ...]] = {}
         self._stored = 0
         self._ended = Ended.INTERRUPTED
         self._wall = 0.0
@@ -158,7 +158,7 @@ class Cycle:
             stored=self._stored,
             stages=self._clock.times if self._clock else (),
             wall_seconds=self._wall,
-            degraded=tuple(desk.degraded) + _degraded_decisions(desk.outcomes),
+            degraded=desk.degraded + _degraded_decisions(desk.outcomes),
             queue=desk.parts.queue.stats(),
             ledger=desk.parts.ledger.statement(),
             feeds=desk.statistics,
@@ -168,12 +168,16 @@ class Cycle:
     async def _stages(self, clock: StageClock, end: float) -> None:
         desk = self._desk
         decide_by = end - _LAST_SHARE * self._seconds
-        with clock.stage("feeds"):
-            await desk.gather(min(self._feeds_seconds, seconds_left(decide_by)))
-        with clock.stage("classify"):
-            desk.classify()
-        with clock.stage("debate"):
-            await desk.decide(deadline=decide_by, batch=self._batch)
+        async with asyncio.TaskGroup() as group:
+            votes = (
+                EarlyVotes(group=group, deadline=decide_by, batch=self._batch) if self._batch > 1 else None
+            )
+            with clock.stage("feeds"):
+                await desk.gather(min(self._feeds_seconds, seconds_left(decide_by)), votes)
+            with clock.stage("classify"):
+                desk.classify()
+            with clock.stage("debate"):
+                await desk.decide(deadline=decide_by, batch=self._batch)
         with clock.stage("decide"):
             desk.size()
         chosen = strongest(desk.outcomes, self._max_alerts)
@@ -193,7 +197,7 @@ class Cycle:
             part.write_text(json.dumps(self.result().as_json(), indent=1) + "\n", "utf-8")
             part.replace(path)
         except OSError as error:
-            self._desk.degraded.append(f"output: cannot write {path}: {error.strerror}")
+            self._desk.note(f"output: cannot write {path}: {error.strerror}")
 
 
 def alert_for(outcome: Outcome) -> Alert:

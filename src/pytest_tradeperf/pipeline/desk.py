@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pytest_tradeperf.pipeline.debate.decision import Action, Decision, StopReason
 from pytest_tradeperf.pipeline.debate.panel import Panel
@@ -28,6 +28,9 @@ from pytest_tradeperf.pipeline.research import (
     research_ticker,
 )
 from pytest_tradeperf.pipeline.stages import Progress
+
+if TYPE_CHECKING:
+    from pytest_tradeperf.pipeline.debate.sheets import Columns
 
 TRADES: Final = (Action.BUY, Action.SELL)
 
@@ -58,16 +61,24 @@ class Outcome:
 class Sizer(Protocol):
     """How much to hold."""
 
-    def size(self, outcomes: Sequence[Outcome]) -> Mapping[str, Position]:
-        """Return a position for each ticker that gets one, limits over all of them respected."""
+    def size(self, outcomes: Sequence[Outcome], held: "Sequence[OpenTrade]") -> Mapping[str, Position]:
+        """Return a position for each ticker that gets one, limits over all and what is held respected."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """The chart files of one ticker, and a line for each chart that could not be drawn."""
+
+    files: tuple[Path, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class Charts(Protocol):
     """Draws."""
 
-    async def draw(self, outcome: Outcome) -> tuple[Path, ...]:
-        """Return the files drawn for one ticker; raises PipelineError or OSError where it cannot."""
+    async def draw(self, outcome: Outcome) -> Drawn:
+        """Return what was drawn for one ticker."""
         ...
 
 
@@ -108,6 +119,15 @@ class Parts:
     recorder: Recorder | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyVotes:
+    """Whose task the early votes are, until when they may take, and how many tickers share a call."""
+
+    group: asyncio.TaskGroup
+    deadline: float
+    batch: int
+
+
 class Desk:
     """What has been gathered, decided and sized so far."""
 
@@ -115,11 +135,21 @@ class Desk:
         self.parts, self.tickers = parts, tuple(tickers)
         self._progress = progress
         self._loaded, self._heard = Loaded(bars={}), Heard()
-        self.degraded: list[str] = []
+        self._early: asyncio.Task[Columns] | None = None
+        self._notes: dict[str, None] = {}  # in order, each once
         self.statistics: Mapping[str, Mapping[str, float]] = {}
         self._researched: dict[str, Researched] = {}
         self._decisions: dict[str, Decision] = {}
         self._positions: Mapping[str, Position] = {}
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Everything that did not go as planned, each line once, in the order it happened."""
+        return tuple(self._notes)
+
+    def note(self, *lines: str) -> None:
+        """Add to what did not go as planned."""
+        self._notes |= dict.fromkeys(lines)
 
     @property
     def researched(self) -> tuple[Researched, ...]:
@@ -139,27 +169,45 @@ class Desk:
             if ticker in self._decisions
         )
 
-    async def gather(self, seconds: float) -> None:
-        """Ask market and feeds at once and research what they give; nothing here raises."""
+    async def gather(self, seconds: float, votes: "EarlyVotes | None" = None) -> None:
+        """Ask market and feeds at once; nothing here raises.
+
+        Parameters
+        ----------
+        votes
+            Begin the votes that need no news as soon as the bars are there, while the feeds still talk.
+        """
         parts = self.parts
         if seconds <= 0:
-            self.degraded.append("feeds: no time left")
+            self.note("feeds: no time left")
         async with asyncio.TaskGroup() as group:
-            loading = group.create_task(load_market(parts.market, self.tickers, seconds=max(0.0, seconds)))
             hearing = group.create_task(
                 hear_feeds(parts.feeds, self.tickers, as_of=parts.as_of, seconds=max(0.0, seconds))
             )
-        self._loaded, self._heard = loading.result(), hearing.result()
-        self.degraded += [*self._loaded.degraded, *self._heard.degraded]
+            self._loaded = await load_market(parts.market, self.tickers, seconds=max(0.0, seconds))
+            if votes is not None and parts.panel.has_early_voters:
+                self._early = votes.group.create_task(
+                    parts.panel.vote_early(
+                        [r.evidence for r in self._research(Heard()) if r.quality is not Quality.UNUSABLE],
+                        ledger=parts.ledger,
+                        deadline=votes.deadline,
+                        batch=votes.batch,
+                    )
+                )
+        self._heard = hearing.result()
+        self.note(*self._loaded.degraded, *self._heard.degraded)
         self.statistics = self._heard.statistics
 
     def classify(self) -> None:
         """Turn what was gathered into evidence, a mood and a quality for each ticker."""
-        bars, news = self._loaded.bars, self._heard.news
-        for ticker in self.tickers:
-            self._researched[ticker] = research_ticker(
-                ticker, bars.get(ticker), news.get(ticker), self.parts.as_of
-            )
+        self._researched = {researched.ticker: researched for researched in self._research(self._heard)}
+
+    def _research(self, heard: Heard) -> list[Researched]:
+        bars = self._loaded.bars
+        return [
+            research_ticker(ticker, bars.get(ticker), heard.news.get(ticker), self.parts.as_of)
+            for ticker in self.tickers
+        ]
 
     async def decide(self, *, deadline: float, batch: int) -> None:
         """Let the panel decide every usable ticker by ``deadline`` (loop's clock); the rest abstain."""
@@ -168,7 +216,12 @@ class Desk:
             if researched.quality is Quality.UNUSABLE:
                 self._decisions[researched.ticker] = self._abstention(researched)
         await self.parts.panel.decide_many(
-            usable, ledger=self.parts.ledger, deadline=deadline, batch=batch, on_decision=self._decided
+            usable,
+            ledger=self.parts.ledger,
+            deadline=deadline,
+            batch=batch,
+            early=None if self._early is None else await self._early,
+            on_decision=self._decided,
         )
 
     def size(self) -> None:
@@ -176,9 +229,9 @@ class Desk:
         if self.parts.sizer is None:
             return
         try:
-            self._positions = self.parts.sizer.size(self.outcomes)
+            self._positions = self.parts.sizer.size(self.outcomes, self.open_trades())
         except PipelineError as error:
-            self.degraded.append(f"sizing: {error}")
+            self.note(f"sizing: {error}")
 
     def record(self) -> int:
         """Store what was decided; a store that is away is one more degraded line."""
@@ -187,7 +240,7 @@ class Desk:
         try:
             return self.parts.recorder.record(self.outcomes)
         except (PipelineError, OSError) as error:
-            self.degraded.append(f"store: {error}")
+            self.note(f"store: {error}")
             return 0
 
     def open_trades(self) -> tuple[OpenTrade, ...]:
@@ -197,17 +250,17 @@ class Desk:
         try:
             return tuple(self.parts.recorder.open_trades())
         except (PipelineError, OSError) as error:
-            self.degraded.append(f"store: {error}")
+            self.note(f"store: {error}")
             return ()
 
-    async def draw(self, outcomes: Sequence[Outcome], seconds: float) -> tuple[Path, ...]:
-        """Return the charts drawn within ``seconds``; one that fails or is late leaves the rest."""
+    async def draw(self, outcomes: Sequence[Outcome], seconds: float) -> dict[str, tuple[Path, ...]]:
+        """Return the charts by ticker drawn within ``seconds``; one that fails or is late leaves the rest."""
         charts = self.parts.charts
         if charts is None or not outcomes:
-            return ()
+            return {}
         if seconds <= 0:
-            self.degraded.append("charts: no time left")
-            return ()
+            self.note("charts: no time left")
+            return {}
         tasks = {asyncio.ensure_future(charts.draw(outcome)): outcome for outcome in outcomes}
         try:
             done, _ = await asyncio.wait(tasks, timeout=seconds)
@@ -215,16 +268,17 @@ class Desk:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        files: list[Path] = []
+        files: dict[str, tuple[Path, ...]] = {}
         for task, outcome in tasks.items():
             ticker = outcome.researched.ticker
             if task not in done:
-                self.degraded.append(f"chart {ticker}: not within {seconds:.1f} s")
+                self.note(f"chart {ticker}: not within {seconds:.1f} s")
             elif (error := task.exception()) is not None:  # whatever a drawing library raises
-                self.degraded.append(f"chart {ticker}: {str(error) or type(error).__name__}")
+                self.note(f"chart {ticker}: {str(error) or type(error).__name__}")
             else:
-                files += task.result()
-        return tuple(files)
+                files[ticker] = task.result().files
+                self.note(*(f"chart {problem}" for problem in task.result().problems))
+        return files
 
     def _decided(self, decision: Decision) -> None:
         self._decisions[decision.ticker] = decision

@@ -4,7 +4,7 @@ This builds the report; ``morning_report`` writes it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class MorningReport:
     researched: tuple[Researched, ...]
     outcomes: tuple[Outcome, ...]
     tracked: tuple[Tracked, ...]
-    charts: tuple[Path, ...]
+    charts: Mapping[str, tuple[Path, ...]]
     stored: int
     degraded: tuple[str, ...]
     stages: tuple[StageTime, ...]
@@ -79,7 +79,7 @@ class Morning:
         self._progress = progress
         self._clock: StageClock | None = None
         self._before: tuple[OpenTrade, ...] = ()
-        self._charts: tuple[Path, ...] = ()
+        self._charts: Mapping[str, tuple[Path, ...]] = {}
         self._stored = 0
         self._is_complete = False
         self._wall = 0.0
@@ -145,5 +145,5 @@ def _tracked(trade: OpenTrade, price: float | None) -> Tracked:
     gain = None
     if price is not None:
         sign = 1 if trade.quantity >= 0 else -1
-        gain = sign * (price / trade.entry_price - 1)
+        gain = sign * (price / trade.entry_price - 1) + 0.0  # no minus zero
     return Tracked(trade=trade, price=price, gain=gain)

@@ -196,7 +196,6 @@ def _tracking(tracked: Sequence[Tracked]) -> Table:
 def _section(outcome: Outcome, report: MorningReport, folder: Path) -> Section:
     decision, researched = outcome.decision, outcome.researched
     facts = ", ".join(f"{name} {value:g}" for name, value in researched.evidence.facts.items())
-    names = [path for path in report.charts if path.name.startswith(f"{decision.ticker}-")]
     return Section(
         title=f"{decision.ticker}: {decision.action.value}",
         lines=(
@@ -221,7 +220,7 @@ def _section(outcome: Outcome, report: MorningReport, folder: Path) -> Section:
             *(f"turn {s.turn}, {s.side} {_percent(s.probability)}: {s.reason}" for s in decision.statements),
             *(f"judge, {r.first} first, {_percent(r.probability)}: {r.reason}" for r in decision.rulings),
         ),
-        charts=tuple(_relative(path, folder) for path in names),
+        charts=tuple(_relative(path, folder) for path in report.charts.get(decision.ticker, ())),
     )
 
 

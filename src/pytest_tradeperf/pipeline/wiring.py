@@ -3,10 +3,11 @@
 Heavy libraries load here, when a run begins, and not before.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ from pytest_tradeperf.pipeline.config import PipelineConfig
 from pytest_tradeperf.pipeline.debate.decision import Arm, DebateSettings
 from pytest_tradeperf.pipeline.debate.panel import Panel
 from pytest_tradeperf.pipeline.debate.rules import RuleModel
-from pytest_tradeperf.pipeline.desk import Parts, Recorder
+from pytest_tradeperf.pipeline.desk import Charts, Parts, Recorder
 from pytest_tradeperf.pipeline.errors import MissingExtraError, SettingError
 from pytest_tradeperf.pipeline.llm.ledger import Ledger, Prices
 from pytest_tradeperf.pipeline.llm.messages import ChatModel
 from pytest_tradeperf.pipeline.llm.queue import WorkQueue
 from pytest_tradeperf.pipeline.llm.service import AnswerService
+from pytest_tradeperf.pipeline.positions import RiskSizer
 from pytest_tradeperf.pipeline.research import BundledMarket, Feeds, Silence, newest
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ async def opened(
             queue=queue,
             ledger=ledger(config),
             as_of=as_of,
+            sizer=RiskSizer(config.equity),
+            charts=_charts(config, stack),
             recorder=_recorder(config, stack),
         )
 
@@ -106,18 +110,24 @@ async def _world(config: PipelineConfig, as_of: datetime, stack: AsyncExitStack)
 async def _model(config: PipelineConfig, world: "World | None", stack: AsyncExitStack) -> ChatModel:
     if not config.llm_url:
         return RuleModel()
+    base_url, name = config.llm_url, config.llm_model
+    if config.llm_url == "local":
+        from pytest_tradeperf.pipeline.llm.local import local_model
+
+        served = stack.enter_context(local_model(slots=min(4, config.llm_workers)))
+        base_url, name = served.base_url, served.name
     try:
         from pytest_tradeperf.pipeline.llm.client import OpenAiModel
 
         is_world = config.llm_url == "world" and world is not None
         client = OpenAiModel(
-            base_url=world.url_of("llm") if is_world and world is not None else config.llm_url,
-            model=config.llm_model,
+            base_url=world.url_of("llm") if is_world and world is not None else base_url,
+            model=name,
             api_key=config.llm_api_key,
             timeout=config.llm_timeout,
             max_connections=config.llm_workers,
             is_streaming=config.llm_streaming,
-            trust_env=not is_world,
+            trust_env=config.llm_url not in ("world", "local"),
         )
     except ImportError as error:
         raise MissingExtraError(
@@ -145,6 +155,24 @@ async def _feeds(config: PipelineConfig, world: "World | None", stack: AsyncExit
         open_sources(settings, policy=(lambda policy: replace(policy, rules=())) if unpaced else None)
     )
     return AltFeeds(sources, notes)
+
+
+def _charts(config: PipelineConfig, stack: AsyncExitStack) -> Charts | None:
+    if not config.charts:
+        return None
+    from pytest_tradeperf.pipeline.charts import ChartCache, ChartQueue, clean_up
+    from pytest_tradeperf.pipeline.drawing import ChartDrawer, warm_up
+
+    folder = Path(config.output) / "charts"
+    clean_up(folder, timedelta(days=config.chart_keep_days))
+    queue = ChartQueue(
+        workers=config.chart_workers, cache=ChartCache(ttl_s=config.chart_cache_ttl), folder=folder
+    )
+    stack.callback(queue.close, cancel=True)
+    # a second of imports passes while the feeds talk; nobody waits for it but the first chart
+    warming = asyncio.get_running_loop().run_in_executor(None, warm_up)
+    stack.push_async_callback(asyncio.wait, {warming})
+    return ChartDrawer(queue)
 
 
 def _recorder(config: PipelineConfig, stack: AsyncExitStack) -> Recorder | None:

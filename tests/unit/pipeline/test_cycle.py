@@ -12,7 +12,7 @@ from pytest_tradeperf.pipeline.cycle import Cycle, Ended, summary_lines
 from pytest_tradeperf.pipeline.debate.decision import Action, DebateSettings
 from pytest_tradeperf.pipeline.debate.panel import Panel
 from pytest_tradeperf.pipeline.debate.rules import RuleModel, seeded_seconds
-from pytest_tradeperf.pipeline.desk import OpenTrade, Parts, Position
+from pytest_tradeperf.pipeline.desk import Drawn, OpenTrade, Parts, Position
 from pytest_tradeperf.pipeline.errors import SettingError, StoreError
 from pytest_tradeperf.pipeline.llm.errors import RefusedError
 from pytest_tradeperf.pipeline.llm.ledger import Ledger
@@ -61,8 +61,8 @@ class Feeds:
 
 
 class Charts:
-    def __init__(self, seconds=0.0, failing=()):
-        self.seconds, self.failing, self.drawn = seconds, failing, []
+    def __init__(self, seconds=0.0, failing=(), flawed=()):
+        self.seconds, self.failing, self.flawed, self.drawn = seconds, failing, flawed, []
 
     async def draw(self, outcome):
         ticker = outcome.decision.ticker
@@ -70,7 +70,10 @@ class Charts:
         if ticker in self.failing:
             raise self.failing[ticker]
         self.drawn.append(ticker)
-        return (Path(f"{ticker}-price.png"),)
+        return Drawn(
+            files=(Path(f"price-{ticker}.png"),),
+            problems=(f"gauge-{ticker}: no scale",) * (ticker in self.flawed),
+        )
 
 
 class Recorder:
@@ -92,7 +95,7 @@ class Recorder:
 
 
 class Sizer:
-    def size(self, outcomes):
+    def size(self, outcomes, held):
         return {
             o.decision.ticker: Position(
                 quantity=10.0, entry_price=o.researched.price, stop_price=1.0, share=0.1, note="even"
@@ -103,7 +106,7 @@ class Sizer:
 
 
 class Refusing:
-    def size(self, outcomes):
+    def size(self, outcomes, held):
         raise SettingError("no limits are set")
 
 
@@ -227,13 +230,14 @@ def test_failing_feeds_market_and_store_are_named_and_the_cycle_goes_on():
 
 def test_a_chart_that_fails_or_is_late_leaves_the_rest():
     debate = {"margin": 0.0, "min_agreement": 0.0, "ambiguous_low": 0.5, "ambiguous_high": 0.5}
-    charts = Charts(failing={"IBM": ZeroDivisionError("no scale")})
+    charts = Charts(failing={"IBM": ZeroDivisionError("no scale")}, flawed={"FB"})
     result, *_ = going(parts={"charts": charts}, debate=debate)
     assert "chart IBM: no scale" in result.degraded
-    assert len(result.charts) == 4
+    assert "chart gauge-FB: no scale" in result.degraded
+    assert set(result.charts) == {"AAPL", "GOOG", "MSFT", "FB"}
     result, _, seconds, left = going(parts={"charts": Charts(seconds=100)}, debate=debate, seconds=10.0)
     assert seconds == 10.0
-    assert result.charts == ()
+    assert result.charts == {}
     assert sum("not within" in line for line in result.degraded) == 5
     assert not left
 
@@ -328,6 +332,18 @@ def test_two_hundred_cycles_leave_nothing_behind():
     (first, last), left = virtual_time.run(main())
     assert last - first < 200  # far below one object a cycle and ticker
     assert not left
+
+
+def test_votes_that_need_no_news_are_asked_while_the_feeds_still_talk():
+    seconds = {"trend": 3.0, "reversion": 3.0, "volatility": 3.0, "sentiment": 1.0}
+    model = RuleModel(lambda request: seconds[request.label.rsplit("/", 1)[1]])
+    debate = {"arm": "vote"}
+    result, _, took, _ = going(model=model, batch=5, parts={"feeds": Feeds(2.0)}, debate=debate)
+    assert took == 3.0  # not 2 + 3
+    late, _, took, _ = going(model=model, batch=1, parts={"feeds": Feeds(2.0)}, debate=debate, workers=20)
+    assert took > 4.0
+    assert [o.decision.votes for o in result.outcomes] == [o.decision.votes for o in late.outcomes]
+    assert result.ledger.calls == sum(o.decision.calls for o in result.outcomes) == 4
 
 
 # -- research
@@ -474,7 +490,7 @@ def test_both_writers_say_the_same_and_escape_strangers_words(tmp_path):
         "Tracking",
         "Degraded",
         "Where the time went",
-        "AAPL-price.png",
+        "price-AAPL.png",
     ):
         assert part in text
         assert part in page
@@ -492,7 +508,7 @@ def test_an_empty_report_still_has_every_heading(tmp_path):
 
 def test_a_store_that_is_away_is_named_in_the_morning():
     report = morning(parts={"recorder": Recorder(StoreError("locked"))})
-    assert report.degraded.count("store: locked") == 2
+    assert report.degraded.count("store: locked") == 1
     assert report.tracked == ()
 
 

