@@ -98,15 +98,19 @@ class StoreRecorder:
         A buy or sell against an open trade closes it at today's price; one in its direction opens no
         second trade.
         """
-        held = {trade.symbol: trade for trade in self._store.open_trades()}
+        open_trades = self._store.open_trades()
         decisions = []
         for outcome in outcomes:
-            trade, price = held.get(outcome.decision.ticker), outcome.researched.price
-            turns = outcome.decision.action in TRADES and trade is not None
-            if turns and trade is not None and trade.action != outcome.decision.action and price is not None:
-                self._store.close_trade(trade.key, closed_at=outcome.researched.as_of, exit_price=price)
-                trade = None
-            decisions.append(_stored(outcome, is_held=turns and trade is not None))
+            action, price = outcome.decision.action, outcome.researched.price
+            mine = [trade for trade in open_trades if trade.symbol == outcome.decision.ticker]
+            if action in TRADES and price is not None:
+                for trade in mine:
+                    if trade.action != action:
+                        self._store.close_trade(
+                            trade.key, closed_at=outcome.researched.as_of, exit_price=price
+                        )
+            is_held = any(trade.action == action and trade.quantity for trade in mine)
+            decisions.append(_stored(outcome, is_held=is_held))
         return self._store.add(decisions)
 
     def open_trades(self) -> list[OpenTrade]:

@@ -220,7 +220,7 @@ class Desk:
             ledger=self.parts.ledger,
             deadline=deadline,
             batch=batch,
-            early=None if self._early is None else await self._early,
+            early=self._early,
             on_decision=self._decided,
         )
 

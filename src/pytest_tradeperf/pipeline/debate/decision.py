@@ -83,6 +83,9 @@ class DebateSettings:
     may_stand_in: bool = False
 
     def __post_init__(self) -> None:
+        if self.arm not in set(Arm):
+            raise SettingError(f"debate setting arm must be one of {', '.join(Arm)}, not {self.arm!r}")
+        object.__setattr__(self, "arm", Arm(self.arm))
         bounds: dict[str, tuple[float, float]] = {
             "deadline_seconds": (0.001, 28),
             "ambiguous_low": (0, 0.5),

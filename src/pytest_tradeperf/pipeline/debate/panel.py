@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from pytest_tradeperf.pipeline.debate.decision import DebateSettings, Decision
@@ -53,7 +53,7 @@ class Panel:
         ledger: Ledger | None = None,
         deadline: float = math.inf,
         batch: int = 1,
-        early: Columns | None = None,
+        early: Awaitable[Columns] | None = None,
         on_decision: Callable[[Decision], object] | None = None,
     ) -> tuple[Decision, ...]:
         """Return the decisions in the order of ``evidences``.
@@ -66,7 +66,8 @@ class Panel:
         batch
             Tickers that share one call for each analyst's vote; 1: every vote is its own call.
         early
-            What ``vote_early`` gave for the same tickers; those analysts are not asked again.
+            What ``vote_early`` gives for the same tickers; those analysts are not asked again, and the
+            others are asked while it is still under way. Only with ``batch`` above 1.
         on_decision
             Told every decision as it is made: what is left when the whole is cancelled.
         """
@@ -77,7 +78,7 @@ class Panel:
         ledger = ledger or Ledger()
         ballots: Sequence[Ballot | None] = [None] * len(evidences)
         if batch > 1:
-            ballots = await self._ballots(evidences, ledger, batch, deadline, early or {})
+            ballots = await self._ballots(evidences, ledger, batch, deadline, early)
         seats = asyncio.Semaphore(max(1, self._service.queue.workers // _SLOTS_PER_SITTING))
 
         async def decide(evidence: Evidence, part: Ledger, ballot: Ballot | None) -> Decision:
@@ -111,13 +112,20 @@ class Panel:
         return await self._sheets(waiting, evidences, ledger, batch, deadline)
 
     async def _ballots(
-        self, evidences: Sequence[Evidence], ledger: Ledger, batch: int, deadline: float, early: Columns
+        self,
+        evidences: Sequence[Evidence],
+        ledger: Ledger,
+        batch: int,
+        deadline: float,
+        early: Awaitable[Columns] | None,
     ) -> list[Ballot]:
         """Return every ticker's votes, each analyst asked once for ``batch`` tickers."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        asked = [analyst for analyst in self._analysts if analyst.name not in early]
-        columns = {**early, **await self._sheets(asked, evidences, ledger, batch, deadline)}
+        asked = [analyst for analyst in self._analysts if early is None or analyst.reads_news]
+        columns = dict(await self._sheets(asked, evidences, ledger, batch, deadline))
+        if early is not None:
+            columns |= await early
         return ballots_of(columns, self._analysts, evidences, loop.time() - started)
 
     async def _sheets(

@@ -50,7 +50,7 @@ def sheet_request(
         task=f"{analyst.task} {_question(horizon)} {_SHEET_RULES}",
         data={"items": numbered},
         label=f"{'+'.join(labels)}/sheet/{analyst.name}",
-        max_tokens=40 + 60 * len(numbered),
+        max_tokens=40 + 80 * len(numbered),
     )
 
 

@@ -121,8 +121,6 @@ class SheetVoter:
             )
         except QuestionError as failure:
             calls, usage, error = failure.spent.calls, failure.spent.usage, failure.cause.kind
-        except Exception as failure:  # noqa: BLE001 - a broken model must not end the panel
-            error = f"error {type(failure).__name__}"
         else:
             calls, usage, sheet = answer.calls, answer.usage, answer.value
         for number, place in enumerate(told, 1):

@@ -19,7 +19,6 @@ from pytest_tradeperf.pipeline.debate.prompts import Case, judge_request, turn_r
 from pytest_tradeperf.pipeline.debate.roles import SIDES, Analyst
 from pytest_tradeperf.pipeline.debate.rules import answer_by_rule
 from pytest_tradeperf.pipeline.debate.statements import Ruling, Statement, Tally, Vote, tally
-from pytest_tradeperf.pipeline.errors import PipelineError
 from pytest_tradeperf.pipeline.llm.errors import LlmError
 from pytest_tradeperf.pipeline.llm.ledger import Ledger
 from pytest_tradeperf.pipeline.llm.messages import Request, Usage
@@ -218,10 +217,6 @@ class Sitting:
         except QuestionError as error:
             self.count(error.spent.calls, error.spent.usage)
             kind = error.cause.kind
-        except PipelineError as error:
-            kind = type(error).__name__
-        except Exception as error:  # noqa: BLE001 - a broken model must not end the panel: it abstains, by name
-            kind = f"error {type(error).__name__}"
         else:
             self.count(answer.calls, answer.usage)
             if answer.was_repaired:

@@ -149,6 +149,9 @@ class _Paid:
         except LlmError as error:
             (reservation.forfeit if error.was_sent else reservation.release)()
             raise
+        except Exception as error:
+            reservation.forfeit()
+            raise LlmError(f"the model raised {type(error).__name__}: {error}") from error
         except BaseException:
             reservation.forfeit()
             raise
