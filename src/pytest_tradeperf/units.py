@@ -189,3 +189,14 @@ def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
 def _rounded(value: float) -> float:
     """Return ``value`` to three significant digits, or to whole units from 100."""
     return float(round(value)) if abs(value) >= 100 else float(f"{value:.3g}")  # noqa: PLR2004 - readable
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with what would break a line of output written as an escape.
+
+    Examples
+    --------
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

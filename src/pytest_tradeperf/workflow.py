@@ -4,15 +4,15 @@ import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
-from pytest_tradeperf.errors import TradeperfError
+from pytest_tradeperf.errors import TradeperfError, UnavailableError
 from pytest_tradeperf.gate import fallback
 from pytest_tradeperf.gate.digests import first_difference
 from pytest_tradeperf.gate.judge import Context, Judgement, Pending, judge, missing
 from pytest_tradeperf.model import BaselineLine, Environment, Kind, Measurement, Row, TestRecord, Verdict
 from pytest_tradeperf.store.baseline import Baseline
+from pytest_tradeperf.units import printable
 
 FRESH_PROCESSES: Final = 4
 """Processes a suspect is measured in when only its stored number can be had."""
@@ -47,6 +47,8 @@ def confirm_with_stored(
         progress(f"measuring {len(tests)} suspects again in a fresh process ({number + 1}/{FRESH_PROCESSES})")
         try:
             records = list(remeasure(tests))
+        except UnavailableError as error:  # the time was spent: what was measured so far decides
+            return fallback.decide(pending, fresh, context, f"{why}; {error}")
         except TradeperfError as error:
             others = [item for item in pending if item not in suspects]
             return [*_broken(suspects, str(error)), *fallback.decide(others, {}, context, why)]
@@ -161,13 +163,5 @@ def summary_of_waivers(records: Iterable[TestRecord], today: dt.date) -> list[st
             state = f"expired on {waiver.until}, judged at its own threshold again: remove it or extend it"
         else:
             state = f"accepts {100 * waiver.fraction:g} % until {waiver.until}: {waiver.reason}"
-        lines.append(f"waiver of {record.test} {state}")
+        lines.append(f"waiver of {printable(record.test)} {state}")
     return lines
-
-
-def age_in_days(path: Path, now: float) -> int | None:
-    """Return how many whole days ago ``path`` was last written, or None when it is absent."""
-    try:
-        return max(0, int((now - path.stat().st_mtime) / 86400))
-    except OSError:
-        return None

@@ -1,5 +1,4 @@
 import datetime as dt
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -200,12 +199,3 @@ def test_every_waiver_is_summed_up_through_its_last_day(until: str, expected: st
     waiver = Waiver(fraction=0.07, reason="new check", until=until)
     records = [TestRecord(test="t.py::a", accept=waiver), TestRecord(test="t.py::b")]
     assert workflow.summary_of_waivers(records, CONTEXT.today) == [f"waiver of t.py::a {expected}"]
-
-
-def test_the_age_of_a_file_is_in_whole_days(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_text("")
-    os.utime(path, (1_000_000, 1_000_000))
-    assert workflow.age_in_days(path, 1_000_000 + 86400 * 2.9) == 2
-    assert workflow.age_in_days(path, 999_000) == 0
-    assert workflow.age_in_days(tmp_path / "no", 0) is None

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from pytest_tradeperf.errors import WorkerError
+from pytest_tradeperf.errors import UnavailableError, WorkerError
 from pytest_tradeperf.model import RunRecord
 from pytest_tradeperf.plugin.settings import CHILD_VARIABLE
 from pytest_tradeperf.store.record import load_record
@@ -23,8 +23,10 @@ def measure_again(config: pytest.Config, tests: list[str], timeout_s: float) -> 
 
     Raises
     ------
+    UnavailableError
+        When the process takes longer than ``timeout_s``.
     WorkerError
-        When the process takes longer than ``timeout_s`` or ends without a record.
+        When it ends without a record.
     """
     with tempfile.TemporaryDirectory(prefix="tradeperf-") as folder:
         path = Path(folder) / "record.json"
@@ -44,7 +46,7 @@ def measure_again(config: pytest.Config, tests: list[str], timeout_s: float) -> 
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise WorkerError(f"a measuring process took longer than {timeout_s:.0f} s") from error
+            raise UnavailableError("--perf-time was spent on fresh processes") from error
         if not path.exists():
             last = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["no output"]
             raise WorkerError(f"a measuring process ended with exit code {done.returncode}: {last[0]}")

@@ -190,7 +190,8 @@ class Gatekeeper:
                     self.messages += messages
         finally:
             for reports in held:
-                self._log(reports, [row for row in measured if row.test == reports[0].nodeid])
+                tests = {record.test for report in reports if (record := record_of(report))}
+                self._log(reports, [row for row in measured if row.test in tests])
             self.rows += self.measuring.over_budget
 
     def _gate(self, *, finished: bool) -> None:
@@ -226,7 +227,7 @@ class Gatekeeper:
         lines = dict(self.baseline.lines)
         records = self.measuring.records
         if not self.settings.prune or self.config.getoption("perf_update"):
-            used = loaded_dependencies(sys.modules, self.tooling)
+            used = loaded_dependencies(sys.modules, [*self.tooling, *_own_names(self.settings)])
             accepted_in = replace(self.environment, dependencies=used)
             lines = accept(records.values(), self.baseline, accepted_in)
         gone = missing_tests(self.baseline, self.collected.tests, self.collected.is_whole)
@@ -279,3 +280,12 @@ def _source_tree(settings: Settings) -> tuple[str | None, str | None]:
         if settings.sources:
             raise
         return None, str(error)  # all code stands in test files: nothing was said wrong
+
+
+def _own_names(settings: Settings) -> list[str]:
+    """Return the top-level names of the code under the gate, whose version is no dependency's."""
+    names = []
+    for source in settings.sources or ("src",):
+        path = settings.root / source
+        names += [path.stem, *(entry.stem for entry in path.glob("*"))]
+    return names

@@ -101,7 +101,7 @@ class MeasuringSession:
         )
         over = breaches(state.spec, measurements, state.recorder.test)
         if over:
-            lines = [f"over budget: {row.note}" for row in over]
+            lines = [f"{row.verdict.replace('_', ' ')}: {row.note}" for row in over]
             state.over = tuple(over)
             if stages:
                 lines += ["where the time went:", *(f"  {line}" for line in describe_stages(stages))]

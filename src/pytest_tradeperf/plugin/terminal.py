@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import pytest
 
+from pytest_tradeperf.errors import RevisionError
 from pytest_tradeperf.model import BaselineLine, Environment, Row, Verdict
+from pytest_tradeperf.pairing.git import ask_git
 from pytest_tradeperf.plugin.settings import Mode, Settings
 from pytest_tradeperf.report.table import counts, sorted_rows, table
 from pytest_tradeperf.store.baseline import Baseline
 from pytest_tradeperf.units import format_percent
-from pytest_tradeperf.workflow import age_in_days
 
 _COLOURS = {
     Verdict.REGRESSED: {"red": True, "bold": True},
@@ -49,7 +50,7 @@ def header(settings: Settings, environment: Environment, baseline: Baseline) -> 
     if settings.mode not in (Mode.GATE, Mode.UPDATE):
         return []
     where = _relative(baseline.path, settings.root)
-    age = age_in_days(baseline.path, time.time())
+    age = _age_in_days(baseline.path, settings.root)
     state = "not there yet" if age is None else "written today" if age == 0 else f"{age} days old"
     rule = (
         f"threshold {format_percent(settings.threshold)}, alpha {format_percent(settings.alpha)}"
@@ -123,6 +124,19 @@ def progress(config: pytest.Config, text: str) -> None:
         config.stash[_SAID] = time.monotonic()
         reporter.ensure_newline()
         reporter.write_line(f"perf: {text}")
+
+
+def _age_in_days(path: Path, root: Path) -> int | None:
+    """Return whole days since the file was committed, or written where git does not keep it as it is."""
+    if not path.exists():
+        return None
+    written = path.stat().st_mtime
+    try:
+        if not ask_git(root, "status", "--porcelain", "--", str(path)):
+            written = float(ask_git(root, "log", "-1", "--format=%ct", "--", str(path)) or written)
+    except RevisionError:
+        pass
+    return max(0, int((time.time() - written) / 86400))
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pytest_tradeperf.model import Row, Verdict
-from pytest_tradeperf.units import format_percent, format_quantity
+from pytest_tradeperf.units import format_percent, format_quantity, printable
 
 WIDTH: Final = 80
 _VERDICT, _CHANGE = 11, 9
@@ -64,7 +64,7 @@ def _values(row: Row) -> str:
 
 def _shortened(text: str, width: int) -> str:
     """Return printable text that fits, keeping the end, which tells tests apart."""
-    clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    clean = printable(text)
     return clean if len(clean) <= width else "..." + clean[-(width - 3) :]
 
 
