@@ -10,6 +10,14 @@ from pytest_tradeperf.errors import TradeperfError
 
 COMMANDS: Final = {
     "backtest": ("pytest_tradeperf.pipeline.backtest.commands:backtest", "Run one strategy over one symbol."),
+    "cycle": ("pytest_tradeperf.pipeline.commands:cycle", "Run one pass of the whole pipeline."),
+    "feeds": (
+        "pytest_tradeperf.pipeline.altdata.commands:feeds_command",
+        "Fetch the alternative data of some tickers.",
+    ),
+    "morning": ("pytest_tradeperf.pipeline.commands:morning", "Write the morning report."),
+    "sweep": ("pytest_tradeperf.pipeline.backtest.commands:sweep", "Try a grid of strategy parameters."),
+    "world": ("pytest_tradeperf.pipeline.world.commands:world_command", "Serve all sources on this machine."),
 }
 """Name: (where the click command is, what it does). The texts stand here so that --help loads nothing."""
 

@@ -88,7 +88,7 @@ class Bars:
         rows
             A slice with a positive step of 1; anything else would break the order of time.
         """
-        if not isinstance(rows, slice) or rows.step not in (None, 1):  # type: ignore[redundant-expr]  # users pass ints
+        if not isinstance(rows, slice) or rows.step not in (None, 1):  # users pass ints
             raise DataError(
                 f"bars of {self.symbol} can be cut with a plain slice like bars[10:20], got {rows!r}"
             )

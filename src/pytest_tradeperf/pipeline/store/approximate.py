@@ -139,7 +139,7 @@ class FaissSetups:
             import faiss
         except ImportError as error:
             message = (
-                "approximate search needs faiss: pip install 'pytest-tradeperf[faiss]', or search exactly"
+                "approximate search needs faiss: pip install 'pytest-tradeperf[vectors]', or search exactly"
             )
             raise MissingExtraError(message) from error
         if setups.metric != "euclidean":

@@ -156,7 +156,7 @@ def test_only_euclidean_distances_are_approximated(kind: type[QuantisedSetups | 
 
 def test_faiss_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'pytest-tradeperf\[faiss\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'pytest-tradeperf\[vectors\]'"):
         choose_setups(Setups.build(clustered(10)), "faiss")
 
 
