@@ -149,7 +149,7 @@ def _settled(before: BaselineLine, line: BaselineLine) -> BaselineLine:
     room = max(before.noise or 0.0, line.noise or 0.0, line.metric.relative) * abs(old) + line.metric.absolute
     if abs(new - old) > room:
         return line
-    return replace(line, value=old, noise=before.noise)
+    return replace(line, value=old, noise=before.noise, text=before.text)
 
 
 def summary_of_waivers(records: Iterable[TestRecord], today: dt.date) -> list[str]:
@@ -165,3 +165,19 @@ def summary_of_waivers(records: Iterable[TestRecord], today: dt.date) -> list[st
             state = f"accepts {100 * waiver.fraction:g} % until {waiver.until}: {waiver.reason}"
         lines.append(f"waiver of {printable(record.test)} {state}")
     return lines
+
+
+def with_noise(rows: Iterable[Row], records: Iterable[TestRecord]) -> list[Row]:
+    """Return rows whose undecided timings say what disturbed them, where something was seen to."""
+    noise = {
+        (record.test, m.metric.name): m.detail["noise"]
+        for record in records
+        for m in record.measurements
+        if m.detail.get("noise")
+    }
+    return [
+        replace(row, note=f"{row.note}; noise seen: {noise[row.test, row.metric]}")
+        if row.verdict is Verdict.UNDECIDED and (row.test, row.metric) in noise
+        else row
+        for row in rows
+    ]

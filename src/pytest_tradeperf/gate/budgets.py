@@ -10,21 +10,48 @@ from pytest_tradeperf.errors import MarkerError, UnitError
 from pytest_tradeperf.model import Measurement, Row, Verdict, Waiver
 from pytest_tradeperf.units import UNITS, Limit, format_percent, format_quantity, parse_fraction, parse_limit
 
-LIMIT_UNITS: Final = {"wall": "ns", "cpu": "ns", "peak_rss": "B"}
+LIMIT_UNITS: Final = {
+    "wall": "ns",
+    "cpu": "ns",
+    "peak_rss": "B",
+    "peak_memory": "B",
+    "allocations": "1",
+    "loop_lag": "ns",
+    "gpu_memory": "B",
+    "gpu_utilization": "fraction",
+    "gpu_energy": "J",
+    "gpu_time": "ns",
+}
 """Marker arguments that are limits, with their dimension."""
 
-_OTHERS: Final = ("limits", "threshold", "rounds", "cache", "accept", "reason", "until")
+_OTHERS: Final = (
+    "limits",
+    "threshold",
+    "rounds",
+    "cache",
+    "accept",
+    "reason",
+    "until",
+    "heap",
+    "include_fixtures",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSpec:
-    """The merged budget of one test: limits by metric name, and how it is measured and gated."""
+    """The merged budget of one test: limits by metric name, and how it is measured and gated.
+
+    ``heap`` names what counts as an allocation (``python`` or ``malloc``), ``include_fixtures`` whether
+    the set-up belongs to the heap figures.
+    """
 
     limits: Mapping[str, Limit] = field(default_factory=dict)
     threshold: float | None = None
     rounds: int | None = None
     cache: str | None = None
     waiver: Waiver | None = None
+    heap: str = "python"
+    include_fixtures: bool = False
 
 
 def read_budget(markers: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> BudgetSpec:
@@ -67,19 +94,30 @@ def read_budget(markers: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) ->
         rounds=_rounds(merged.get("rounds")),
         cache=_cache(merged.get("cache")),
         waiver=_waiver(merged),
+        heap=_heap(merged.get("heap", "python")),
+        include_fixtures=_flag("include_fixtures", merged.get("include_fixtures", False)),
     )
 
 
-def breaches(spec: BudgetSpec, measurements: Iterable[Measurement], test: str) -> list[Row]:
+def breaches(
+    spec: BudgetSpec,
+    measurements: Iterable[Measurement],
+    test: str,
+    unavailable: Mapping[str, str] | None = None,
+) -> list[Row]:
     """Return a row for every limit that was exceeded; ``error`` for one that cannot be judged.
 
-    That is a limit on what was not measured, on a digest, or in another dimension than the metric.
+    That is a limit on what was not measured, on a digest, or in another dimension than the metric. A
+    limit on what ``unavailable`` gives a reason for (by metric name) is ``undecided``.
     """
     measured = {m.metric.name: m for m in measurements}
     rows = []
     for name, limit in spec.limits.items():
         found = _measured_for(name, measured)
-        if not found:
+        if not found and name in (unavailable or {}):
+            note = f"limit {limit} not judged: {(unavailable or {})[name]}"
+            rows.append(Row(test=test, metric=name, verdict=Verdict.UNDECIDED, unit=limit.unit, note=note))
+        elif not found:
             known = ", ".join(measured) or "nothing"
             note = f"limit on {name!r}, but the test measured only: {known}"
             rows.append(Row(test=test, metric=name, verdict=Verdict.ERROR, note=note))
@@ -162,6 +200,20 @@ def _rounds(value: object) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise MarkerError(f"perf_budget(rounds={value!r}): write a whole number of at least 1")
+
+
+def _heap(value: object) -> str:
+    if isinstance(value, str) and value in ("python", "malloc"):
+        return value
+    raise MarkerError(
+        f"perf_budget(heap={value!r}): write 'python' (every object) or 'malloc' (quicker, coarser)"
+    )
+
+
+def _flag(name: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise MarkerError(f"perf_budget({name}={value!r}): write True or False")
 
 
 def _cache(value: object) -> str | None:

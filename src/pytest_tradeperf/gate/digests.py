@@ -25,6 +25,25 @@ def first_difference(accepted: str, measured: str, relative: float) -> str | Non
         return "value: the stored text cannot be read, so where it differs cannot be told"
 
 
+def set_change(accepted: str, measured: str) -> str | None:
+    """Return what came (first) and went between two sets, None when the texts are not two unequal sets.
+
+    Examples
+    --------
+    >>> set_change('{"set":["json","os"]}', '{"set":["os","pandas"]}')
+    '+pandas, -json'
+    """
+    try:
+        before, after = (set(json.loads(text)["set"]) for text in (accepted, measured))
+    except (ValueError, LookupError, TypeError):
+        return None
+    parts = [
+        *(f"+{name}" for name in sorted(after - before)),
+        *(f"-{name}" for name in sorted(before - after)),
+    ]
+    return ", ".join(parts) or None
+
+
 def _differences(old: Json, new: Json, path: str, relative: float) -> Iterator[str]:
     here = path or "value"
     if _is_number(old) and _is_number(new):

@@ -4,7 +4,8 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pytest_tradeperf.gate.digests import first_difference
+from pytest_tradeperf.gate.digests import first_difference, set_change
+from pytest_tradeperf.gate.sites import grown_sites
 from pytest_tradeperf.model import BaselineLine, Better, Kind, Measurement, Row, TestRecord, Verdict
 from pytest_tradeperf.units import format_quantity
 
@@ -147,7 +148,10 @@ def _counter(test: str, measurement: Measurement, line: BaselineLine, extra: flo
     note = ""
     if verdict is not Verdict.OK:
         note = f"{format_quantity(old, metric.unit)} -> {format_quantity(new, metric.unit)}"
-    return _row(test, measurement, line, verdict, note=note)
+    row = _row(test, measurement, line, verdict, note=note)
+    if verdict is Verdict.REGRESSED and line.text and measurement.text:
+        row = replace(row, detail=grown_sites(line.text, measurement.text))
+    return row
 
 
 def _digest(test: str, measurement: Measurement, line: BaselineLine, extra: float) -> Row:
@@ -157,6 +161,10 @@ def _digest(test: str, measurement: Measurement, line: BaselineLine, extra: floa
     if line.text is None or measurement.text is None:
         note = "the answer changed (too large to show where, or compared bit by bit)"
         return _row(test, measurement, line, Verdict.REGRESSED, note=note)
+    sets = set_change(line.text, measurement.text)
+    if sets is not None and measurement.metric.better is Better.LOWER:
+        verdict = Verdict.REGRESSED if sets.startswith("+") else Verdict.IMPROVED
+        return _row(test, measurement, line, verdict, note=sets)
     difference = first_difference(line.text, measurement.text, measurement.metric.relative)
     if difference is None:
         note = f"equal within {measurement.metric.relative:g}"

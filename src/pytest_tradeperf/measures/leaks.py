@@ -268,7 +268,8 @@ def _attribute(
     if (reason := missing_instrument()) is not None:
         return (), growth, f"where it is allocated is unknown: {reason}"
     # A list that grows is moved now and then as a whole: what is allocated so rarely is not the leak.
-    tracker = HeapTracker(left=max(2, math.ceil(FLOORS["blocks"] * k)) if k > 1 else 1)
+    rate = max((g.later for g in growth if g.signal == "blocks"), default=1.0)
+    tracker = HeapTracker(left=max(2, math.ceil(min(rate, 1.0) * k / 4)) if k > 1 else 1)
     try:
         tracker.__enter__()
     except MeasureError as error:

@@ -21,10 +21,50 @@ PEAK_RSS: Final = Metric(
     absolute=4 * 1024**2,  # pages of shared libraries come and go with the kernel's mood
 )
 
+PEAK_MEMORY: Final = Metric(
+    name="peak_memory", kind=Kind.COUNTER, unit="B", relative=0.01, absolute=16 * 1024
+)
+"""High-water mark of the heap, every object seen."""
+
+PEAK_MEMORY_MALLOC: Final = Metric(
+    name="peak_memory@malloc",
+    kind=Kind.COUNTER,
+    unit="B",
+    relative=0.05,
+    absolute=2 * 1024**2,  # small objects appear as arenas of 1 MiB
+)
+ALLOCATIONS: Final = Metric(name="allocations", kind=Kind.COUNTER, relative=0.005, absolute=8)
+ALLOCATIONS_MALLOC: Final = Metric(name="allocations@malloc", kind=Kind.COUNTER, relative=0.005, absolute=8)
+
+LOOP_LAG: Final = Metric(
+    name="loop_lag",
+    kind=Kind.COUNTER,
+    unit="ns",
+    relative=1.0,  # a single longest block on a shared machine
+    absolute=50_000_000,
+)
+
+GPU_MEMORY: Final = Metric(
+    name="gpu_memory", kind=Kind.COUNTER, unit="B", relative=0.02, absolute=2 * 1024**2
+)
+GPU_UTILIZATION: Final = Metric(
+    name="gpu_utilization",
+    kind=Kind.COUNTER,
+    unit="fraction",
+    better=Better.HIGHER,
+    relative=0.25,  # "a kernel ran in the last 1/6 to 1 s" says little more than that
+    absolute=0.05,
+)
+GPU_ENERGY: Final = Metric(name="gpu_energy", kind=Kind.COUNTER, unit="J", relative=0.25, absolute=5.0)
+GPU_TIME: Final = Metric(name="gpu_time", kind=Kind.COUNTER, unit="ns", relative=0.10, absolute=50_000)
+
 FLOAT_TOLERANCE: Final = 1e-9
 """Relative tolerance of a recorded float that names none: rounding, not change."""
 
-RESERVED: Final = frozenset({"wall", "cpu", "peak_rss", "peak_memory", "allocations", "loop_lag"})
+RESERVED: Final = frozenset(
+    {"wall", "cpu", "peak_rss", "peak_memory", "allocations", "loop_lag"}
+    | {"gpu_memory", "gpu_utilization", "gpu_energy", "gpu_time"}
+)
 _NAME: Final = re.compile(r"[\w-]{1,100}")
 
 

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_tradeperf.measures.gpu.perf import PerfGpu
+    from pytest_tradeperf.measures.memory import PerfMemory
     from pytest_tradeperf.measures.recorder import Perf
+    from pytest_tradeperf.plugin.importing import PerfImports
 
-MARKERS = ("perf_budget",)
-FIXTURES = ("perf",)
+MARKERS = ("perf_budget", "perf_leak", "perf_imports")
+FIXTURES = ("perf", "perf_memory", "perf_gpu", "perf_imports")
 
 _FLAGS = {
     "gate": "fail the session when a stored threshold regresses",
@@ -30,6 +33,13 @@ _INI = {
     "against": ("--perf-against: the revision", ""),
     "prepare": ("command that makes generated files in the folder of the accepted code", ""),
 }
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hook for measures of your own."""
+    from pytest_tradeperf.plugin import hooks
+
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,8 +77,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; load the measuring half at once when an option asks for it."""
     config.addinivalue_line(
         "markers",
-        "perf_budget(wall=, cpu=, peak_rss=, limits=, threshold=, rounds=, cache=, "
-        "accept=, reason=, until=): limits of this test and how it is measured and gated",
+        "perf_budget(wall=, cpu=, peak_rss=, peak_memory=, allocations=, loop_lag=, gpu_memory=, "
+        "gpu_utilization=, gpu_energy=, gpu_time=, limits=, threshold=, rounds=, cache=, heap=, "
+        "include_fixtures=, accept=, reason=, until=): limits of this test and how it is measured and gated",
+    )
+    config.addinivalue_line(
+        "markers",
+        "perf_leak(calls=, allow=, time=): call this test again and again; nothing may be left behind",
+    )
+    config.addinivalue_line(
+        "markers",
+        "perf_imports(package, wall=, memory=, modules=, forbid=, must_import=): what importing may cost",
     )
     if _wants_session(config):
         from pytest_tradeperf.plugin.session import activate
@@ -131,3 +150,28 @@ def perf(request: pytest.FixtureRequest) -> "Perf":
     from pytest_tradeperf.plugin.item import perf_of
 
     return perf_of(request.node)
+
+
+@pytest.fixture
+def perf_memory(request: pytest.FixtureRequest) -> "PerfMemory":
+    """Heap use and leaks of blocks and callables; see pytest_tradeperf.measures.memory.PerfMemory."""
+    from pytest_tradeperf.plugin.memory import memory_of
+
+    return memory_of(request.node)
+
+
+@pytest.fixture
+def perf_gpu(request: pytest.FixtureRequest) -> "PerfGpu":
+    """Watch blocks on the GPU; see pytest_tradeperf.measures.gpu.perf.PerfGpu."""
+    from pytest_tradeperf.measures.gpu.perf import PerfGpu
+    from pytest_tradeperf.plugin.item import recorder_of
+
+    return PerfGpu(recorder_of(request.node))
+
+
+@pytest.fixture
+def perf_imports(request: pytest.FixtureRequest) -> "PerfImports":
+    """Import packages in fresh interpreters; see pytest_tradeperf.plugin.importing."""
+    from pytest_tradeperf.plugin.importing import imports_of
+
+    return imports_of(request.node)

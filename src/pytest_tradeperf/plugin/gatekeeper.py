@@ -15,17 +15,20 @@ from pytest_tradeperf.model import Row, RunRecord, TestRecord, Verdict
 from pytest_tradeperf.pairing.trees import resolve_sources, source_tree_id
 from pytest_tradeperf.plugin import is_gated
 from pytest_tradeperf.plugin.collected import Collected
+from pytest_tradeperf.plugin.extras import run_measured
 from pytest_tradeperf.plugin.item import test_id
-from pytest_tradeperf.plugin.repeat import run_repeated
-from pytest_tradeperf.plugin.reports import failed, log, run_held, synthetic
+from pytest_tradeperf.plugin.reports import failed, log, synthetic
 from pytest_tradeperf.plugin.session import MeasuringSession, record_of
 from pytest_tradeperf.plugin.settings import Mode, Settings
 from pytest_tradeperf.plugin.terminal import advice, header, stored, summary, today
 from pytest_tradeperf.store.baseline import check_writable, load, save
 from pytest_tradeperf.store.record import save_record
-from pytest_tradeperf.workflow import accept, judge_run, missing_tests, prune, summary_of_waivers
+from pytest_tradeperf.workflow import accept, judge_run, missing_tests, prune, summary_of_waivers, with_noise
 
 ERROR_EXIT: Final = 3
+
+INSTRUMENTS: Final = frozenset({"memray", "rich", "psutil", "pynvml"})
+"""What measuring loads into the process: no dependency of what is measured (memray brings rich)."""
 
 
 class Gatekeeper:
@@ -90,9 +93,9 @@ class Gatekeeper:
         if not is_gated(item):
             return None
         if not self.settings.is_holding:
-            log(self.config, run_repeated(item, nextitem))
+            log(self.config, run_measured(item, nextitem, self.settings, repeat=True))
             return True
-        held = run_held(item, nextitem)
+        held = run_measured(item, nextitem, self.settings, repeat=False)
         if not all(report.passed for report in held):
             log(self.config, held)
             return True
@@ -227,7 +230,8 @@ class Gatekeeper:
         lines = dict(self.baseline.lines)
         records = self.measuring.records
         if not self.settings.prune or self.config.getoption("perf_update"):
-            used = loaded_dependencies(sys.modules, [*self.tooling, *_own_names(self.settings)])
+            known = [*self.tooling, *INSTRUMENTS, *_own_names(self.settings)]
+            used = loaded_dependencies(sys.modules, known)
             accepted_in = replace(self.environment, dependencies=used)
             lines = accept(records.values(), self.baseline, accepted_in)
         gone = missing_tests(self.baseline, self.collected.tests, self.collected.is_whole)
@@ -238,7 +242,8 @@ class Gatekeeper:
 
     def _log(self, held: list[pytest.TestReport], rows: Iterable[Row]) -> None:
         """Log the reports of one test; its call report fails when a row does."""
-        rows = list(rows)
+        records = [record for report in held if (record := record_of(report)) is not None]
+        rows = with_noise(rows, records)
         self.rows += rows
         bad = [row for row in rows if self._fails(row)]
         if bad:

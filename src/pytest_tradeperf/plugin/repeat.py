@@ -19,6 +19,13 @@ TOTAL_NS: Final = 1_000_000_000
 
 
 def run_repeated(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    """Run ``item`` as ``repeated`` and tear down what ``nextitem`` does not need."""
+    reports = repeated(item)
+    release(item, nextitem, reports)
+    return reports
+
+
+def repeated(item: pytest.Item) -> list[pytest.TestReport]:
     """Run ``item`` up to five times within a second and return the last pass's reports.
 
     Its record then holds a round a pass. A pass that does not succeed is the last.
@@ -31,16 +38,21 @@ def run_repeated(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest
             break
         rounds.append(state.whole)
         spent = sum(s.wall_ns[0] for s in rounds)
-        if len(rounds) >= PASSES or spent + state.whole.wall_ns[0] > TOTAL_NS or state.recorder.samples:
+        if (
+            len(rounds) >= PASSES
+            or spent + state.whole.wall_ns[0] > TOTAL_NS
+            or state.recorder.samples
+            or not state.is_timed
+        ):
             break
-    release(item, nextitem, reports)
-    if len(rounds) > 1 and state.record is not None:
+    if len(rounds) > 1 and state.record is not None and state.is_timed:
         merged = Sample(
             iterations=1,
             wall_ns=tuple(s.wall_ns[0] for s in rounds),
             cpu_ns=tuple(s.cpu_ns[0] for s in rounds),
         )
-        _attach(_with_timing(state.record, merged), reports)
+        state.record = _with_timing(state.record, merged)
+        attach(state.record, reports)
     return reports
 
 
@@ -63,7 +75,8 @@ def _with_timing(record: TestRecord, sample: Sample) -> TestRecord:
     return replace(record, measurements=tuple(timed.get(m.metric.name, m) for m in record.measurements))
 
 
-def _attach(record: TestRecord, reports: list[pytest.TestReport]) -> None:
+def attach(record: TestRecord, reports: list[pytest.TestReport]) -> None:
+    """Put ``record`` on the call report, which is how it travels."""
     for report in reports:
         if report.when == "call":
             report.tradeperf = to_json(record)  # type: ignore[attr-defined]

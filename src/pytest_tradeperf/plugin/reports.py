@@ -66,6 +66,18 @@ def failed(report: pytest.TestReport, rows: Iterable[Row]) -> pytest.TestReport:
     return report
 
 
+def over(report: pytest.TestReport, rows: Iterable[Row]) -> pytest.TestReport:
+    """Turn a passed call report into one that fails because limits were exceeded."""
+    lines: list[str] = []
+    for row in rows:
+        label = row.verdict.replace("_", " ")
+        lines += [f"{label}: {row.note}", *(f"  {line}" for line in row.detail)]
+    path, lineno, _ = report.location
+    report.outcome = "failed"
+    report.longrepr = FailureText(lines, path, (lineno or 0) + 1)  # type: ignore[assignment]
+    return report
+
+
 def synthetic(nodeid: str, message: str) -> pytest.TestReport:
     """Return a failed report for a test that has none of its own."""
     path = nodeid.partition("::")[0]

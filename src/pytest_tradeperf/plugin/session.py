@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +11,22 @@ import pytest
 from pytest_tradeperf.errors import MeasureError, TradeperfError
 from pytest_tradeperf.gate.budgets import breaches
 from pytest_tradeperf.measures.rounds import CAREFUL, QUICK, Schedule, calibrated
-from pytest_tradeperf.model import Row, Sample, TestRecord
+from pytest_tradeperf.measures.witness import NoiseWitness, describe
+from pytest_tradeperf.model import Json, Kind, Measurement, Row, Sample, TestRecord, Verdict
 from pytest_tradeperf.plugin import is_gated
+from pytest_tradeperf.plugin.extras import (
+    PASS,
+    around_call,
+    begin_setup,
+    deferred,
+    explained,
+    fails,
+    run_measured,
+    wants_extras,
+)
 from pytest_tradeperf.plugin.instruments import wanted
 from pytest_tradeperf.plugin.item import STATE, ItemState, prepare
+from pytest_tradeperf.plugin.reports import log
 from pytest_tradeperf.plugin.settings import Settings, read_settings
 from pytest_tradeperf.report.stages import describe_stages
 from pytest_tradeperf.store.record import from_json, to_json
@@ -39,7 +51,7 @@ def activate(config: pytest.Config) -> None:
         elif settings.is_xdist_worker and settings.is_holding:
             from pytest_tradeperf.plugin.xdist import HoldingWorker
 
-            config.pluginmanager.register(HoldingWorker(config), "tradeperf-worker")
+            config.pluginmanager.register(HoldingWorker(config, settings), "tradeperf-worker")
     except TradeperfError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -68,6 +80,23 @@ class MeasuringSession:
         if is_gated(item):
             state = prepare(item, self)
             self._specs[state.recorder.test] = state
+            if PASS in item.stash:
+                begin_setup(item, item.stash[PASS])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a test that is measured in several passes; a session with an answer does that itself."""
+        if not is_gated(item) or not wants_extras(item, self.settings):
+            return None
+        log(self.config, run_measured(item, nextitem, self.settings, repeat=False))
+        return True
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say which limits could not be judged, where no table says it."""
+        if not self.settings.has_answer:
+            for row in self.over_budget:
+                if row.verdict is Verdict.UNDECIDED:
+                    terminalreporter.write_line(f"perf: {row.test}: undecided: {row.note}", yellow=True)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -77,8 +106,14 @@ class MeasuringSession:
             return (yield)
         if state.problem is not None:
             pytest.fail(state.problem, pytrace=False)
+        if PASS in item.stash:
+            return (yield from around_call(item, item.stash[PASS]))
+        later = deferred(item, state, self.settings)
         with contextlib.ExitStack() as stack:
-            instruments = [stack.enter_context(i) for i in wanted(state.spec)]
+            instruments = wanted(state.spec, item, later)
+            for instrument in instruments:
+                stack.enter_context(instrument)
+            witness = stack.enter_context(NoiseWitness()) if self.settings.has_answer else None
             wall, cpu = time.perf_counter_ns(), time.process_time_ns()
             result = yield
             cpu_end, wall_end = time.process_time_ns(), time.perf_counter_ns()
@@ -88,9 +123,11 @@ class MeasuringSession:
             pytest.fail(str(error), pytrace=False)
         whole = state.whole = Sample(iterations=1, wall_ns=(wall_end - wall,), cpu_ns=(cpu_end - cpu,))
         measurements = (
-            *state.recorder.measurements(whole),
+            *state.recorder.measurements(whole if state.is_timed else None),
             *(m for instrument in instruments for m in instrument.measurements()),
         )
+        if witness is not None:
+            measurements = tuple(_witnessed(m, witness.seen) for m in measurements)
         stages = state.recorder.stages.totals()
         state.record = TestRecord(
             test=state.recorder.test,
@@ -99,10 +136,18 @@ class MeasuringSession:
             threshold=state.spec.threshold,
             accept=state.spec.waiver,
         )
-        over = breaches(state.spec, measurements, state.recorder.test)
-        if over:
-            lines = [f"{row.verdict.replace('_', ' ')}: {row.note}" for row in over]
-            state.over = tuple(over)
+        unavailable = {k: v for i in instruments for k, v in getattr(i, "unavailable", {}).items()}
+        now = replace(state.spec, limits={k: v for k, v in state.spec.limits.items() if k not in later})
+        over = [*breaches(now, measurements, state.recorder.test, unavailable), *state.rows]
+        state.over = tuple(over)
+        bad = [row for row in over if fails(row, self.settings)]
+        if bad:
+            lines = []
+            for row in (explained(row, measurements) for row in bad):
+                lines += [
+                    f"{row.verdict.replace('_', ' ')}: {row.note}",
+                    *(f"  {line}" for line in row.detail),
+                ]
             if stages:
                 lines += ["where the time went:", *(f"  {line}" for line in describe_stages(stages))]
             pytest.fail("\n".join(lines), pytrace=False)
@@ -118,7 +163,7 @@ class MeasuringSession:
         if call.when == "call" and state is not None and state.record is not None:
             if report.passed:
                 report.tradeperf = to_json(state.record)  # type: ignore[attr-defined]
-            elif report.failed and state.over:
+            if state.over and not report.skipped:
                 report.tradeperf_over = to_json(state.over)  # type: ignore[attr-defined]
         return report
 
@@ -128,6 +173,13 @@ class MeasuringSession:
         if record is not None:
             self.records[record.test] = record
         self.over_budget += [from_json(Row, row) for row in getattr(report, "tradeperf_over", ())]
+
+
+def _witnessed(measurement: Measurement, seen: Mapping[str, Json]) -> Measurement:
+    """Return a timing with the noise that was seen beside it."""
+    if measurement.metric.kind is not Kind.TIMING:
+        return measurement
+    return replace(measurement, detail={**measurement.detail, "witness": dict(seen), "noise": describe(seen)})
 
 
 def record_of(report: pytest.TestReport) -> TestRecord | None:

@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 
 from pytest_tradeperf.plugin import is_gated
-from pytest_tradeperf.plugin.reports import run_held
+from pytest_tradeperf.plugin.extras import run_measured
+from pytest_tradeperf.plugin.settings import Settings
 
 
 class HoldingWorker:
     """Keeps the reports of passed measured tests from being logged before the controller judged them."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config, self._settings = config, settings
         self._held: list[list[dict[str, Any]]] = []
 
     @pytest.hookimpl(tryfirst=True)
@@ -22,7 +23,7 @@ class HoldingWorker:
             return None
         hook = self._config.hook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        held = run_held(item, nextitem)
+        held = run_measured(item, nextitem, self._settings, repeat=False)
         if all(report.passed for report in held):
             serialize = hook.pytest_report_to_serializable
             self._held.append([serialize(config=self._config, report=report) for report in held])

@@ -28,6 +28,12 @@ class Framework(Protocol):
     def timed_ns(self, work: Callable[[], object]) -> float:
         """Return the device time from before to after ``work``, synchronised once at the end."""
 
+    def mark(self) -> Any:
+        """Return a mark in the device's queue of work, None where there are none."""
+
+    def between_ns(self, start: Any, end: Any) -> float:
+        """Wait for ``end`` and return the device time between two marks."""
+
 
 def active(modules: Mapping[str, ModuleType] | None = None) -> "Framework | None":
     """Return the library that is loaded and has a device, torch first; None when there is none."""
@@ -66,10 +72,18 @@ class Torch:
 
     def timed_ns(self, work: Callable[[], object]) -> float:
         """Return the time between two events on the current stream."""
-        start, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
+        start = self.mark()
         work()
-        end.record()
+        return self.between_ns(start, self.mark())
+
+    def mark(self) -> Any:
+        """Return an event recorded now on the current stream."""
+        event = self._cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between_ns(self, start: Any, end: Any) -> float:
+        """Synchronise and return the time between two events."""
         self._cuda.synchronize()
         return float(start.elapsed_time(end)) * 1e6
 
@@ -94,13 +108,20 @@ class Cupy:
 
     def timed_ns(self, work: Callable[[], object]) -> float:
         """Return the time between two events on the current stream."""
-        cuda = self._cupy.cuda
-        start, end = cuda.Event(), cuda.Event()
-        start.record()
+        start = self.mark()
         work()
-        end.record()
+        return self.between_ns(start, self.mark())
+
+    def mark(self) -> Any:
+        """Return an event recorded now on the current stream."""
+        event = self._cupy.cuda.Event()
+        event.record()
+        return event
+
+    def between_ns(self, start: Any, end: Any) -> float:
+        """Synchronise and return the time between two events."""
         end.synchronize()
-        return float(cuda.get_elapsed_time(start, end)) * 1e6
+        return float(self._cupy.cuda.get_elapsed_time(start, end)) * 1e6
 
 
 class Jax:
@@ -132,6 +153,13 @@ class Jax:
         start = time.perf_counter_ns()
         self._jax.block_until_ready(work())
         return float(time.perf_counter_ns() - start)
+
+    def mark(self) -> Any:
+        """Return None: without events only a result can be waited for, see ``timed_ns``."""
+
+    def between_ns(self, start: Any, end: Any) -> float:
+        """Refuse: JAX has no events."""
+        raise UnavailableError(f"jax has no device events, so there is no time between {start} and {end}")
 
 
 _KNOWN: Final[Mapping[str, Callable[[Any], Framework]]] = {"torch": Torch, "cupy": Cupy, "jax": Jax}

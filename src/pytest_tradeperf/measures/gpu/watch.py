@@ -30,7 +30,8 @@ class GpuUse:
 
     ``utilization`` is the mean share of time with a kernel running on the busiest board, from
     ``utilization_source``. ``energy_j`` is uncertain by ``energy_error_j`` and an estimate when
-    ``energy_is_estimate``. ``peak_source`` says whose peak ``peak_bytes`` is.
+    ``energy_is_estimate``. ``device_ns`` is the time between events before and after the block on the
+    framework's current stream. ``peak_source`` says whose peak ``peak_bytes`` is.
     """
 
     seconds: float
@@ -42,6 +43,7 @@ class GpuUse:
     energy_j: float | None = None
     energy_error_j: float = 0.0
     energy_is_estimate: bool = False
+    device_ns: float | None = None
     throttled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -98,6 +100,7 @@ class GpuWatch:
         self._framework = frameworks.active(self._modules)
         if self._framework is not None:
             self._framework.begin()
+        self._mark = self._framework.mark() if self._framework is not None else None
         self._start = self._clock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="tradeperf-gpu", daemon=True)
@@ -109,6 +112,9 @@ class GpuWatch:
             return
         self._done.set()
         self._thread.join()
+        device_ns = None
+        if self._framework is not None and self._mark is not None:
+            device_ns = self._framework.between_ns(self._mark, self._framework.mark())
         seconds = self._clock() - self._start
         try:
             for board in self._boards:
@@ -118,7 +124,7 @@ class GpuWatch:
         finally:
             self._provider.close()
         if self.unavailable is None:
-            self._use = self._summed(seconds)
+            self._use = self._summed(seconds, device_ns)
 
     def _poll(self) -> None:
         try:
@@ -128,7 +134,7 @@ class GpuWatch:
         except UnavailableError as error:
             self.unavailable = str(error)
 
-    def _summed(self, seconds: float) -> GpuUse:
+    def _summed(self, seconds: float, device_ns: float | None) -> GpuUse:
         boards = self._boards
         peak, source, notes = self._peak()
         busiest = max(boards, key=lambda board: board.utilization or 0.0)
@@ -149,6 +155,7 @@ class GpuWatch:
             energy_j=sum(e[0] for e in energies) if len(energies) == len(boards) else None,
             energy_error_j=sum(e[1] for e in energies),
             energy_is_estimate=seconds < ENOUGH_S or any(e[2] for e in energies),
+            device_ns=device_ns,
             throttled=tuple(dict.fromkeys(reason for board in boards for reason in board.throttled)),
             notes=tuple(notes),
         )

@@ -1,0 +1,307 @@
+"""What a test is measured for apart from its ordinary pass: heap, event loop, leaks, imports.
+
+These disturb timings, so each has passes of its own after the ordinary one has succeeded; it was the
+warm-up. Function-scoped fixtures are fresh in every pass, wider ones are kept.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import pytest
+
+from pytest_tradeperf.errors import MeasureError
+from pytest_tradeperf.gate.budgets import breaches
+from pytest_tradeperf.measures import metrics
+from pytest_tradeperf.model import Measurement, Row, Verdict
+from pytest_tradeperf.plugin.item import STATE, ItemState, Unmeasured
+from pytest_tradeperf.plugin.repeat import attach, release, repeated, run_pass
+from pytest_tradeperf.plugin.reports import over, run_held
+from pytest_tradeperf.plugin.settings import Mode, Settings
+from pytest_tradeperf.store.record import to_json
+from pytest_tradeperf.units import format_quantity
+
+HEAP_LIMITS: Final = frozenset({metrics.PEAK_MEMORY.name, metrics.ALLOCATIONS.name})
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one extra pass does with the call phase: watch it, or call it again and again."""
+
+    instrument: AbstractContextManager[Any] | None = None
+    include_fixtures: bool = False
+    repeat: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    is_watching: bool = False
+
+
+PASS = pytest.StashKey[Pass]()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the extra passes found; ``failure`` holds the reports of one that did not succeed."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    unavailable: dict[str, str] = field(default_factory=dict)
+    failure: list[pytest.TestReport] | None = None
+
+
+def deferred(item: pytest.Item, state: ItemState, settings: Settings) -> frozenset[str]:
+    """Return the limits of a test that its ordinary pass cannot judge."""
+    fixtures = getattr(item, "fixturenames", ())
+    names = frozenset() if "perf_memory" in fixtures else HEAP_LIMITS
+    if has_loop_pass(item, settings):
+        names |= {metrics.LOOP_LAG.name}
+    return names & state.spec.limits.keys()
+
+
+def has_loop_pass(item: pytest.Item, settings: Settings) -> bool:
+    """Return whether the event loop is watched in a pass of its own.
+
+    Rounds of ``perf`` hold the loop themselves, and watching would disturb timings that are kept.
+    """
+    return settings.has_answer or "perf" in getattr(item, "fixturenames", ())
+
+
+def wants_extras(item: pytest.Item, settings: Settings) -> bool:
+    """Return whether a test asks for anything beside its ordinary pass, before its markers are read."""
+    if settings.mode not in (Mode.PLAIN, Mode.GATE, Mode.UPDATE):
+        return False
+    if any(item.iter_markers("perf_leak")) or any(item.iter_markers("perf_imports")):
+        return True
+    named = {name for mark in item.iter_markers("perf_budget") for name in mark.kwargs}
+    return bool(named & (HEAP_LIMITS | {metrics.LOOP_LAG.name}))
+
+
+def run_measured(
+    item: pytest.Item, nextitem: pytest.Item | None, settings: Settings, *, repeat: bool
+) -> list[pytest.TestReport]:
+    """Run the ordinary pass (several with ``repeat``) and the extra ones; return one set of reports."""
+    if not wants_extras(item, settings):
+        if not repeat:
+            return run_held(item, nextitem)
+        reports = repeated(item)
+        release(item, nextitem, reports)
+        return reports
+    reports = repeated(item) if repeat else run_pass(item)
+    state = item.stash[STATE]
+    if state.record is not None and all(report.passed for report in reports):
+        outcome = _measure(item, state, settings)
+        item.stash[STATE] = state
+        if outcome.failure is not None:
+            reports = outcome.failure
+        else:
+            _conclude(item, state, settings, outcome, reports)
+    release(item, nextitem, reports)
+    return reports
+
+
+def _measure(item: pytest.Item, state: ItemState, settings: Settings) -> Outcome:
+    outcome = Outcome()
+    names = deferred(item, state, settings)
+    steps: list[Callable[[], None]] = []
+    if names & HEAP_LIMITS:
+        steps.append(lambda: _heap(item, state, settings, outcome))
+    if metrics.LOOP_LAG.name in names:
+        steps.append(lambda: _loop(item, outcome))
+    if state.leak is not None:
+        steps.append(lambda: _leak(item, state, outcome))
+    for step in steps:
+        step()
+        if outcome.failure is not None:
+            return outcome
+    if state.imports:
+        from pytest_tradeperf.plugin.importing import import_outcome
+
+        for spec in state.imports:
+            measurements, rows = import_outcome(item, spec, state.recorder.test)
+            outcome.measurements += measurements
+            outcome.rows += rows
+    return outcome
+
+
+def _conclude(
+    item: pytest.Item,
+    state: ItemState,
+    settings: Settings,
+    outcome: Outcome,
+    reports: list[pytest.TestReport],
+) -> None:
+    """Add what was found to the record on the call report, and fail the report where limits are broken."""
+    assert state.record is not None
+    names = deferred(item, state, settings)
+    spec = replace(state.spec, limits={k: v for k, v in state.spec.limits.items() if k in names})
+    judged = breaches(spec, outcome.measurements, state.recorder.test, outcome.unavailable)
+    rows = [*(explained(row, outcome.measurements) for row in judged), *outcome.rows]
+    state.record = replace(state.record, measurements=(*state.record.measurements, *outcome.measurements))
+    attach(state.record, reports)
+    state.over = (*state.over, *rows)
+    call = next(report for report in reports if report.when == "call")
+    if state.over:
+        call.tradeperf_over = to_json(state.over)  # type: ignore[attr-defined]
+    bad = [row for row in rows if fails(row, settings)]
+    if bad:
+        del call.tradeperf  # what a failing test measured is not kept
+        over(call, bad)
+
+
+def fails(row: Row, settings: Settings) -> bool:
+    """Return whether a row that was reached in the test itself fails it."""
+    return (
+        row.verdict.is_failure
+        or row.verdict is Verdict.ERROR
+        or (settings.strict and row.verdict.is_strict_failure)
+    )
+
+
+def explained(row: Row, measurements: Iterable[Measurement]) -> Row:
+    """Return the row with where it came from: allocation sites, callbacks."""
+    found = next((m for m in measurements if m.metric.name == row.metric), None)
+    if found is None:
+        return row
+    lines = [f"held the loop: {line}" for line in found.detail.get("where", ())]
+    lines += [
+        f"{format_quantity(held, 'B')} held by {place}" for place, held in found.detail.get("sites", ())
+    ]
+    return replace(row, detail=tuple(lines))
+
+
+# -- the passes
+
+
+def _heap(item: pytest.Item, state: ItemState, settings: Settings, outcome: Outcome) -> None:
+    from pytest_tradeperf.measures.heap import HeapMode, HeapTracker, missing_instrument
+    from pytest_tradeperf.measures.memory import heap_measurements
+    from pytest_tradeperf.plugin.heap import other_tracker, passes_of
+
+    reason = other_tracker(item.config) or missing_instrument()
+    if reason is not None:
+        outcome.unavailable |= dict.fromkeys(HEAP_LIMITS, reason)
+        return
+    uses = []
+    for _ in range(passes_of(item.config)):
+        tracker = HeapTracker(
+            mode=HeapMode(state.spec.heap),
+            count=metrics.ALLOCATIONS.name in state.spec.limits,
+            root=settings.root,
+        )
+        plan = Pass(instrument=tracker, include_fixtures=state.spec.include_fixtures)
+        if not _run(item, plan, "memory", outcome):
+            return
+        uses.append(tracker.use)
+    outcome.measurements += heap_measurements(uses)
+
+
+def _loop(item: pytest.Item, outcome: Outcome) -> None:
+    from pytest_tradeperf.plugin.instruments import LoopLag
+
+    watch = LoopLag(item)
+    if _run(item, Pass(instrument=watch), "event loop", outcome):
+        outcome.measurements += watch.measurements()
+        outcome.unavailable |= watch.unavailable
+
+
+def _leak(item: pytest.Item, state: ItemState, outcome: Outcome) -> None:
+    from pytest_tradeperf.measures import leaks
+    from pytest_tradeperf.plugin.memory import leak_row
+
+    spec = state.leak
+    assert spec is not None
+    options: dict[str, Any] = {
+        "calls": spec.calls,
+        "floor_bytes": spec.allow_bytes,
+        "limit_ns": spec.limit_ns if spec.limit_ns is not None else leaks.LIMIT_NS,
+    }
+    found: list[leaks.LeakReport] = []
+
+    def forget() -> None:
+        """Drop what the test measured of itself in one call, so that the next may measure it again."""
+        recorder = item.stash[STATE].recorder
+        recorder.samples.clear()
+        recorder.extra.clear()
+
+    def repeat(test: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(test):
+
+            @functools.wraps(test)
+            async def again_async(*args: Any, **kwargs: Any) -> None:
+                async def once() -> None:
+                    forget()
+                    await test(*args, **kwargs)
+
+                found.append(await leaks.find_async(once, **options))
+
+            return again_async
+
+        @functools.wraps(test)
+        def again(*args: Any, **kwargs: Any) -> None:
+            def once() -> None:
+                forget()
+                test(*args, **kwargs)
+
+            found.append(leaks.find(once, **options))
+
+        return again
+
+    if _run(item, Pass(repeat=repeat), "leak", outcome):
+        row = leak_row(state.recorder.test, "leak", found[0])
+        outcome.rows += [row] if row is not None else []
+
+
+def _run(item: pytest.Item, plan: Pass, name: str, outcome: Outcome) -> bool:
+    """Run one extra pass; return whether it succeeded, else keep its reports as the test's."""
+    item.stash[PASS] = plan
+    try:
+        reports = run_pass(item)
+    finally:
+        del item.stash[PASS]
+    if all(report.passed for report in reports):
+        return True
+    for report in reports:
+        if not report.passed:
+            text = "The test passed before; it failed when it was run once more to be measured."
+            report.sections.append((f"perf: {name} pass", text))
+    outcome.failure = reports
+    return False
+
+
+# -- inside a pass, called by the measuring session
+
+
+def begin_setup(item: pytest.Item, plan: Pass) -> None:
+    """Prepare a pass: callables of ``perf`` run once, and the instrument may watch the set-up too."""
+    item.stash[STATE].recorder.mode = Unmeasured()
+    if plan.include_fixtures and plan.instrument is not None:
+        plan.instrument.__enter__()
+        plan.is_watching = True
+
+
+def around_call(item: pytest.Item, plan: Pass) -> Generator[None, Any, Any]:
+    """Run the call phase as the pass wants it."""
+    function: Any = item
+    original = None
+    try:
+        if plan.repeat is not None:
+            original = function.obj
+            function.obj = plan.repeat(original)
+        elif plan.instrument is not None and not plan.is_watching:
+            plan.instrument.__enter__()
+        plan.is_watching = plan.instrument is not None
+        return (yield)
+    except MeasureError as error:
+        pytest.fail(str(error), pytrace=False)
+    finally:
+        if original is not None:
+            function.obj = original
+        end_pass(plan)
+
+
+def end_pass(plan: Pass) -> None:
+    """Stop watching, once."""
+    if plan.is_watching and plan.instrument is not None:
+        plan.is_watching = False
+        plan.instrument.__exit__(None, None, None)
