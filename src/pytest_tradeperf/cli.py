@@ -15,6 +15,10 @@ COMMANDS: Final = {
         "pytest_tradeperf.pipeline.altdata.commands:feeds_command",
         "Fetch the alternative data of some tickers.",
     ),
+    "imports": (
+        "pytest_tradeperf.commands.imports:imports",
+        "What importing a package costs, module by module.",
+    ),
     "morning": ("pytest_tradeperf.pipeline.commands:morning", "Write the morning report."),
     "sweep": ("pytest_tradeperf.pipeline.backtest.commands:sweep", "Try a grid of strategy parameters."),
     "world": ("pytest_tradeperf.pipeline.world.commands:world_command", "Serve all sources on this machine."),

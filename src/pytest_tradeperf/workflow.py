@@ -170,10 +170,10 @@ def summary_of_waivers(records: Iterable[TestRecord], today: dt.date) -> list[st
 def with_noise(rows: Iterable[Row], records: Iterable[TestRecord]) -> list[Row]:
     """Return rows whose undecided timings say what disturbed them, where something was seen to."""
     noise = {
-        (record.test, m.metric.name): m.detail["noise"]
+        (record.test, m.metric.name): m.detail["disturbed"]
         for record in records
         for m in record.measurements
-        if m.detail.get("noise")
+        if m.detail.get("disturbed")
     }
     return [
         replace(row, note=f"{row.note}; noise seen: {noise[row.test, row.metric]}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_tradeperf.measures.recorder import timing_measurements
-from pytest_tradeperf.model import Sample, TestRecord
+from pytest_tradeperf.model import Measurement, Sample, TestRecord
 from pytest_tradeperf.plugin.item import STATE
 from pytest_tradeperf.plugin.reports import run_held
 from pytest_tradeperf.store.record import to_json
@@ -72,7 +72,12 @@ def release(item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytes
 
 def _with_timing(record: TestRecord, sample: Sample) -> TestRecord:
     timed = {m.metric.name: m for m in timing_measurements(sample)}
-    return replace(record, measurements=tuple(timed.get(m.metric.name, m) for m in record.measurements))
+
+    def merged(old: Measurement) -> Measurement:
+        new = timed.get(old.metric.name)
+        return old if new is None else replace(new, detail={**old.detail, **new.detail})
+
+    return replace(record, measurements=tuple(merged(m) for m in record.measurements))
 
 
 def attach(record: TestRecord, reports: list[pytest.TestReport]) -> None:

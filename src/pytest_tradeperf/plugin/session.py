@@ -179,7 +179,9 @@ def _witnessed(measurement: Measurement, seen: Mapping[str, Json]) -> Measuremen
     """Return a timing with the noise that was seen beside it."""
     if measurement.metric.kind is not Kind.TIMING:
         return measurement
-    return replace(measurement, detail={**measurement.detail, "witness": dict(seen), "noise": describe(seen)})
+    return replace(
+        measurement, detail={**measurement.detail, "witness": dict(seen), "disturbed": describe(seen)}
+    )
 
 
 def record_of(report: pytest.TestReport) -> TestRecord | None:

@@ -1,0 +1,1 @@
+"""Commands of ``tradeperf``, one module each, loaded when called."""
