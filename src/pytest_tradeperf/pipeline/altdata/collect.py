@@ -16,6 +16,7 @@ from pytest_tradeperf.pipeline.net.policy import HostPolicy, utc_now
 
 if TYPE_CHECKING:
     import httpx2
+    from hishel import AsyncBaseStorage
 
     from pytest_tradeperf.pipeline.net.fetcher import Fetcher
 
@@ -26,6 +27,9 @@ POLICIES: Mapping[str, HostPolicy] = {
     "cboe": cboe.POLICY,
 }
 _AGENT = "pytest-tradeperf"
+_MOODY = frozenset({"news", "stocktwits"})
+# A source that keeps its promise needs a moment after its time to put the report together.
+_GRACE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +98,30 @@ async def collect(
     loop = asyncio.get_running_loop()
     started = loop.time()
     async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(source.fetch(tickers, as_of=as_of, timeout_s=timeout_s)) for source in sources
-        ]
-    reports = {task.result().source: task.result() for task in tasks}
+        tasks = [group.create_task(_asked(source, tickers, as_of, timeout_s)) for source in sources]
+    results = [task.result() for task in tasks]
+    reports = {result.source: result for result in results if isinstance(result, SourceReport)}
     return Collection(
         reports=reports,
         wall_s=loop.time() - started,
-        degraded=tuple(line for report in reports.values() for line in report.degraded),
+        degraded=(
+            *(result for result in results if isinstance(result, str)),
+            *(line for report in reports.values() for line in report.degraded),
+        ),
     )
+
+
+async def _asked(
+    source: Source, tickers: Sequence[str], as_of: datetime | None, timeout_s: float | None
+) -> SourceReport | str:
+    """Return the source's report, or a line if it broke its promise to report and not to raise or linger."""
+    try:
+        async with asyncio.timeout(None if timeout_s is None else timeout_s + _GRACE_S):
+            return await source.fetch(tickers, as_of=as_of, timeout_s=timeout_s)
+    except TimeoutError:
+        return f"{source.name}: lingered past its {timeout_s} s, nothing instead"
+    except Exception as error:  # noqa: BLE001 - a foreign source's mistake must not take the others along
+        return f"{source.name}: broke with {type(error).__name__}: {error}, nothing instead"
 
 
 @asynccontextmanager
@@ -130,10 +149,14 @@ async def open_sources(
     ------
     MissingExtraError
         If the network stack is not installed.
+    StoreError
+        If the cache folder cannot be written.
     """
     sources: list[Source] = []
     notes: list[str] = []
     scorer = SentimentScorer()
+    if not _MOODY.isdisjoint(settings.sources):
+        scorer.prepare()
     try:
         for name in settings.sources:
             try:
@@ -142,6 +165,7 @@ async def open_sources(
                     policy(POLICIES[name]) if policy else POLICIES[name],
                     headers={"User-Agent": agent},
                     transport=transport(name) if transport else None,
+                    storage=_storage(settings.cache_folder, name),
                     trust_env=settings.trust_env,
                     now=now,
                 )
@@ -173,6 +197,16 @@ def _source(name: str, settings: FeedSettings, fetcher: "Fetcher", scorer: Senti
             return stocktwits.StockTwitsSource(fetcher, base_url=settings.stocktwits_url, scorer=scorer)
         case _:
             return cboe.CboeSource(fetcher, base_url=settings.cboe_url)
+
+
+def _storage(folder: str, name: str) -> "AsyncBaseStorage | None":
+    if not folder:
+        return None
+    from pathlib import Path
+
+    from pytest_tradeperf.pipeline.net.disk import disk_storage
+
+    return disk_storage(Path(folder), name)
 
 
 def _open(policy: HostPolicy, **options: Any) -> "Fetcher":

@@ -6,7 +6,7 @@ and, for message boards, common usage; weights are on VADER's scale of -4 to 4.
 """
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from pytest_tradeperf.pipeline.errors import MissingExtraError
@@ -141,37 +141,51 @@ _TERMS: dict[str, float] = {
 
 
 class SentimentScorer:
-    """Scores lines of text; the lexicon is loaded on the first one (about 25 ms).
-
-    Raises
-    ------
-    MissingExtraError
-        On the first score, if vaderSentiment is not installed.
-    """
+    """Scores lines of text; the lexicon is loaded on the first one (about 25 ms) and shared."""
 
     def __init__(self) -> None:
-        self._analyzer: SentimentIntensityAnalyzer | None = None
         longest_first = sorted(map(re.escape, _PHRASES), key=len, reverse=True)
         self._pattern = re.compile("|".join(longest_first), re.IGNORECASE)
-        self.score = lru_cache(maxsize=4096)(self._score)
 
-    def _score(self, text: str) -> float:
-        """Return VADER's compound score of `text` in [-1, 1]; 0 where no word carries a mood."""
+    def prepare(self) -> None:
+        """Load the lexicon now, so that the first score does not hold up an event loop.
+
+        Raises
+        ------
+        MissingExtraError
+            If vaderSentiment is not installed.
+        """
+        _analyzer()
+
+    def score(self, text: str) -> float:
+        """Return VADER's compound score of `text` in [-1, 1]; 0 where no word carries a mood.
+
+        Raises
+        ------
+        MissingExtraError
+            If vaderSentiment is not installed.
+        """
         joined = self._pattern.sub(lambda found: _joined(found[0]), text)
-        return float(self._loaded().polarity_scores(joined)["compound"]) if joined.strip() else 0.0
+        return _score(joined) if joined.strip() else 0.0
 
-    def _loaded(self) -> "SentimentIntensityAnalyzer":
-        if self._analyzer is None:
-            try:
-                from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-            except ImportError as error:
-                raise MissingExtraError(
-                    "sentiment needs vaderSentiment; install pytest-tradeperf[pipeline]"
-                ) from error
-            self._analyzer = SentimentIntensityAnalyzer()
-            self._analyzer.lexicon |= _TERMS
-            self._analyzer.lexicon |= {_joined(phrase): weight for phrase, weight in _PHRASES.items()}
-        return self._analyzer
+
+@lru_cache(maxsize=4096)
+def _score(text: str) -> float:
+    return float(_analyzer().polarity_scores(text)["compound"])
+
+
+@cache
+def _analyzer() -> "SentimentIntensityAnalyzer":
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+    except ImportError as error:
+        raise MissingExtraError(
+            "sentiment needs vaderSentiment; install pytest-tradeperf[pipeline]"
+        ) from error
+    analyzer = SentimentIntensityAnalyzer()
+    analyzer.lexicon |= _TERMS
+    analyzer.lexicon |= {_joined(phrase): weight for phrase, weight in _PHRASES.items()}
+    return analyzer
 
 
 def _joined(phrase: str) -> str:

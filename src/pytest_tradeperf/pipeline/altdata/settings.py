@@ -27,6 +27,8 @@ class FeedSettings:
         Time for one collection over all sources, in seconds.
     sources
         Which sources to ask.
+    cache_folder
+        Where answers are kept for the next process; empty keeps them in memory.
     trust_env
         False ignores proxies named in the environment.
     """
@@ -39,6 +41,7 @@ class FeedSettings:
     sec_user_agent: str = ""
     timeout_s: float = _TIMEOUT_S
     sources: tuple[str, ...] = SOURCE_NAMES
+    cache_folder: str = ""
     trust_env: bool = True
 
     def __post_init__(self) -> None:
@@ -61,7 +64,8 @@ class FeedSettings:
 
         Read are ``TRADEPERF_SEC_USER_AGENT``, ``TRADEPERF_SEC_URL``, ``TRADEPERF_SEC_DATA_URL``,
         ``TRADEPERF_NEWS_URL``, ``TRADEPERF_STOCKTWITS_URL``, ``TRADEPERF_CBOE_URL``,
-        ``TRADEPERF_FEEDS_TIMEOUT`` (seconds) and ``TRADEPERF_FEEDS`` (comma-separated names).
+        ``TRADEPERF_FEEDS_TIMEOUT`` (seconds), ``TRADEPERF_FEEDS_CACHE`` (a folder) and ``TRADEPERF_FEEDS``
+        (comma-separated names).
 
         Raises
         ------
@@ -83,6 +87,7 @@ class FeedSettings:
             cboe_url=environment.get("TRADEPERF_CBOE_URL") or cboe.BASE_URL,
             sec_user_agent=environment.get("TRADEPERF_SEC_USER_AGENT") or "",
             timeout_s=seconds,
+            cache_folder=environment.get("TRADEPERF_FEEDS_CACHE") or "",
             sources=tuple(part.strip() for part in names.split(",") if part.strip()),
         )
 

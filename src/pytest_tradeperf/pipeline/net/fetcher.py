@@ -38,8 +38,10 @@ from pytest_tradeperf.pipeline.net.policy import HostPolicy, utc_now
 from pytest_tradeperf.pipeline.net.routes import RoutedTransport
 
 T = TypeVar("T")
-# stamina logs each retry; without a handler of the user's, Python would print it to the terminal.
+# stamina logs each retry, hishel each failed write; without a handler of the user's, Python would print
+# them to the terminal.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
+logging.getLogger("hishel").addHandler(logging.NullHandler())
 _MAX_REDIRECTS = 3
 # Only codings whose expansion is bounded by about 1000 to 1, so that one read cannot explode.
 _CODINGS = "gzip, deflate"

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -108,17 +108,66 @@ def parse_faults(text: str) -> dict[str, tuple[FaultRule, ...]]:
         If a pair has no ``=``, names an unknown service or holds an unreadable fault.
     """
     rules: dict[str, tuple[FaultRule, ...]] = {}
+    for service, value in _pairs(text, "SERVICE=FAULT"):
+        rules[service] = rules.get(service, ()) + tuple(FaultRule.parse(part) for part in value.split(","))
+    return rules
+
+
+def parse_rules(text: str) -> dict[str, RateRule]:
+    """Read ``SERVICE=LIMIT/SECONDS`` pairs separated by semicolons.
+
+    >>> print(parse_rules("llm=5/1;sec=10/2")["sec"])
+    10 per 2 s
+
+    Raises
+    ------
+    SettingError
+        If a pair cannot be read or names an unknown service.
+    """
+    rules = {}
+    for service, value in _pairs(text, "SERVICE=LIMIT/SECONDS"):
+        limit, _, period = value.partition("/")
+        try:
+            rules[service] = RateRule(limit=int(limit), period_s=float(period))
+        except ValueError as error:
+            raise SettingError(
+                f"cannot use the rule {value!r} of {service} ({error}); expected LIMIT/SECONDS"
+            ) from error
+    return rules
+
+
+def parse_latency(text: str) -> dict[str, "LatencyRange"]:
+    """Read ``SERVICE=LOW-HIGH`` pairs in seconds, separated by semicolons; one number stands for both bounds.
+
+    >>> parse_latency("llm=2-5")["llm"].high_s
+    5.0
+
+    Raises
+    ------
+    SettingError
+        If a pair cannot be read or names an unknown service.
+    """
+    ranges = {}
+    for service, value in _pairs(text, "SERVICE=LOW-HIGH"):
+        low, _, high = value.partition("-")
+        try:
+            ranges[service] = LatencyRange(low_s=float(low), high_s=float(high or low))
+        except ValueError as error:
+            raise SettingError(
+                f"cannot use the latency {value!r} of {service} ({error}); expected LOW-HIGH"
+            ) from error
+    return ranges
+
+
+def _pairs(text: str, shape: str) -> Iterator[tuple[str, str]]:
     for pair in filter(None, (part.strip() for part in text.split(";"))):
-        service, equals, faults = pair.partition("=")
+        service, equals, value = pair.partition("=")
         names = SERVICES if service == "all" else (service,)
         if not equals or not set(names) <= set(SERVICES):
-            raise SettingError(
-                f"cannot read {pair!r}; expected SERVICE=FAULT with SERVICE one of all, {', '.join(SERVICES)}"
-            )
-        parsed = tuple(FaultRule.parse(part) for part in faults.split(","))
+            known = ", ".join(SERVICES)
+            raise SettingError(f"cannot read {pair!r}; expected {shape} with SERVICE one of all, {known}")
         for name in names:
-            rules[name] = rules.get(name, ()) + parsed
-    return rules
+            yield name, value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

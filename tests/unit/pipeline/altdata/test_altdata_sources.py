@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pytest_tradeperf.pipeline.altdata import cboe, edgar, news, stocktwits
 from pytest_tradeperf.pipeline.altdata.collect import Collection, collect, collect_from, open_sources
 from pytest_tradeperf.pipeline.altdata.settings import SOURCE_NAMES, FeedSettings
+from pytest_tradeperf.pipeline.errors import StoreError
 from pytest_tradeperf.pipeline.net.errors import MalformedError
 from pytest_tradeperf.pipeline.net.policy import HostPolicy, RateRule, RetryPolicy
 from pytest_tradeperf.pipeline.world.server import World
@@ -20,6 +22,7 @@ from pytest_tradeperf.pipeline.world.settings import FaultRule, LatencyRange, Wo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from pytest_tradeperf.pipeline.altdata.model import Source, TickerFeed
 
@@ -203,6 +206,78 @@ async def test_metrics_count_symbols_hits_and_errors() -> None:
     assert (report.statistics.requests, report.statistics.upstream, report.statistics.cache_hits) == (2, 0, 2)
     assert report.statistics.cache_hit_rate == 1.0
     assert report.symbols_per_minute == pytest.approx(120 / report.wall_s)
+
+
+def spoil(folder: Path) -> None:
+    for path in folder.glob("*.sqlite*"):
+        path.write_bytes(b"not a database" * 100)
+
+
+@pytest.mark.asyncio
+async def test_answers_on_disk_stand_in_for_the_next_process_and_a_broken_file_is_replaced(
+    tmp_path: Path,
+) -> None:
+    async with World(WorldSettings(now=NOW)) as world:
+        settings = replace(FeedSettings.for_world(world.url), sources=("cboe",), cache_folder=str(tmp_path))
+
+        async def once() -> Collection:
+            def impatient(policy: HostPolicy) -> HostPolicy:
+                return replace(hurried(policy), fresh_s=0.5)
+
+            async with open_sources(settings, policy=impatient, now=lambda: NOW) as (sources, _):
+                return await collect(sources, ["AAPL"])
+
+        first = await once()
+        world.core.faults = parse_faults("all=500")
+        second = await once()
+        spoil(tmp_path)
+        third = await once()
+        world.core.faults = {}
+        fourth = await once()
+    assert second.degraded == ("cboe AAPL: server_failed, copy of 0 s ago instead",)
+    assert second.items("AAPL") == first.items("AAPL")
+    assert third.degraded == ("cboe AAPL: server_failed, nothing instead",)
+    assert fourth.degraded == ()
+
+
+@pytest.mark.asyncio
+async def test_a_cache_folder_that_cannot_be_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    settings = FeedSettings(sources=("cboe",), cache_folder=str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="cannot be written"):
+        async with open_sources(settings):
+            pass
+
+
+class Rogue:
+    """A source that keeps none of its promises."""
+
+    name = "rogue"
+
+    def __init__(self, lingers: bool) -> None:
+        self.lingers = lingers
+
+    async def fetch(self, tickers: object, *, as_of: object = None, timeout_s: object = None) -> Any:
+        if self.lingers:
+            await asyncio.get_running_loop().create_future()
+        raise ZeroDivisionError("oops")
+
+    async def aclose(self) -> None:
+        """Have nothing to close."""
+
+
+@pytest.mark.parametrize(
+    ("lingers", "line"),
+    [(True, "rogue: lingered past its 0.1 s"), (False, "rogue: broke with ZeroDivisionError")],
+)
+@pytest.mark.asyncio
+async def test_a_foreign_source_s_mistake_does_not_take_the_others_along(lingers: bool, line: str) -> None:
+    async with world_and_sources() as (_, sources):
+        await collect(sources, ["AAPL"])
+        found = await collect([*sources, Rogue(lingers)], ["AAPL"], timeout_s=0.1)
+    assert set(found.reports) == set(SOURCE_NAMES)
+    assert len(found.degraded) == 1
+    assert found.degraded[0].startswith(line)
 
 
 def filing_payload(*stamps: str) -> bytes:

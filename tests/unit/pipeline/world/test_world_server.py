@@ -165,6 +165,13 @@ def test_asking_a_stopped_world_for_its_address_says_how_to_start_it() -> None:
     [
         (["--faults", "sec=lightning"], "lightning"),
         (["--port", "70000"], "70000"),
+        (["--time-scale", "inf"], "inf"),
+        (["--time-scale", "nan"], "nan"),
+        (["--run-for", "nan"], "nan"),
+        (["--rules", "sec=many/1"], "many/1"),
+        (["--rules", "sec=0/1"], "limit=0"),
+        (["--latency", "llm=5-2"], "5.0 to 2.0"),
+        (["--latency", "radio=1"], "radio"),
         (["--time-scale", "-1"], "-1"),
     ],
 )
