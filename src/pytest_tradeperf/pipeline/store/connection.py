@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from sqlite3 import OperationalError
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +66,17 @@ def parse_url(url: str) -> URL:
 
 def is_in_memory(url: URL) -> bool:
     """Return whether it is a SQLite database without a file."""
-    return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
+    if url.get_backend_name() != "sqlite":
+        return False
+    is_named = url.database not in {None, "", ":memory:"}
+    return not is_named or url.query.get("mode") == "memory" or str(url.database).startswith("file::memory:")
+
+
+def database_file(url: URL) -> Path | None:
+    """Return the file of a SQLite database; None for others and for ``file:`` URIs, read by SQLite."""
+    if url.get_backend_name() != "sqlite" or is_in_memory(url) or str(url.database).startswith("file:"):
+        return None
+    return Path(str(url.database))
 
 
 def open_engine(
@@ -94,11 +104,11 @@ def open_engine(
     return engine
 
 
-def file_identity(file: str | None) -> tuple[int, int] | None:
+def file_identity(file: Path | None) -> tuple[int, int] | None:
     """Return device and inode, to tell a file deleted and made again from the first; None for no file."""
     if file is None:
         return None
-    status = os.stat(file)  # noqa: PTH116 - the path is text, and its error names it
+    status = file.stat()
     return (status.st_dev, status.st_ino)
 
 
@@ -139,19 +149,18 @@ def _driver(url: URL, settings: StoreSettings) -> dict[str, Any]:
 
 def _prepare_sqlite(engine: Engine, settings: StoreSettings) -> None:
     """Write-ahead log, commits that survive a power cut, and a deadline for every statement."""
-    file = None if is_in_memory(engine.url) else str(engine.url.database)
+    file = database_file(engine.url)
 
     @event.listens_for(engine, "connect")
     def connected(connection: SqliteConnection, record: Any) -> None:
-        connection.isolation_level = (
-            None  # we begin ourselves: the driver would begin too late to hold the lock
-        )
+        connection.isolation_level = None  # we begin ourselves: the driver begins too late to hold the lock
         cursor = connection.cursor()
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
         except OperationalError as error:
             # The switch does not wait for others that make it at the same time; the mode is the file's.
-            if "locked" not in str(error):
+            # And one that may only be read is read in the mode it has.
+            if "locked" not in str(error) and "readonly" not in str(error):
                 raise
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()

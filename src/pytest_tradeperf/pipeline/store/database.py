@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -12,8 +11,8 @@ import sqlalchemy as sa
 from pytest_tradeperf.pipeline.errors import DataError, StoreError
 from pytest_tradeperf.pipeline.store.connection import (
     SlowQuery,
+    database_file,
     file_identity,
-    is_in_memory,
     open_engine,
     parse_url,
 )
@@ -41,8 +40,7 @@ class Database:
         self, url: str, settings: StoreSettings, on_slow: Callable[[SlowQuery], None] | None
     ) -> None:
         parsed = parse_url(url)
-        is_file = parsed.get_backend_name() == "sqlite" and not is_in_memory(parsed)
-        self.file: Final = Path(str(parsed.database)) if is_file else None
+        self.file: Final = database_file(parsed)
         self.name: Final = parsed.render_as_string(hide_password=True)
         self.engine: Final = open_engine(parsed, settings, on_slow=on_slow)
         self._lock = threading.Lock()
@@ -97,7 +95,7 @@ class Database:
         """Refuse a file that was deleted or replaced: SQLite would go on writing to it, and lose it all."""
         if self.file is None:
             return
-        if file_identity(str(self.file)) != connection.connection.info["identity"]:
+        if file_identity(self.file) != connection.connection.info["identity"]:
             raise FileNotFoundError(f"{self.file} was deleted or replaced since it was opened")
 
     @contextmanager

@@ -162,6 +162,17 @@ def checked_time(name: str, value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def checked_outcome(key: str, outcome: float, label: str | None) -> float:
+    """Return the outcome as a float, or say that it or its label cannot be stored."""
+    epoch = datetime.fromtimestamp(0, UTC)
+    checked = Signal(
+        symbol="signal", as_of=epoch, created_at=epoch, key=key, outcome=outcome, label=label
+    ).outcome
+    if checked is None:
+        raise DataError(f"outcome of signal {key!r} is None: expected a finite number")
+    return checked
+
+
 def _check_common(record: Decision | Signal) -> None:
     for name, longest in LONGEST_TEXT.items():
         text = getattr(record, name)

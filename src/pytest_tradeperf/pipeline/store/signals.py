@@ -22,7 +22,7 @@ from pytest_tradeperf.pipeline.store.queries import (
     setups_query,
     to_setups,
 )
-from pytest_tradeperf.pipeline.store.records import TRADES, Decision, Signal, checked_time
+from pytest_tradeperf.pipeline.store.records import TRADES, Decision, Signal, checked_outcome, checked_time
 from pytest_tradeperf.pipeline.store.schema import DECISIONS, SIGNALS
 from pytest_tradeperf.pipeline.store.settings import StoreSettings
 
@@ -259,23 +259,20 @@ class SignalStore:
         if not found or found[0].action not in TRADES:
             raise StoreError(f"no trade has the key {key!r} in {self.name}; open_trades() lists them")
         trade = found[0]
-        if outcome is None and trade.entry_price is not None:
-            change = exit_price / trade.entry_price - 1.0
-            outcome = change if trade.action == "buy" else -change
-        closing: dict[str, Any] = {
-            "closed_at": closed_at,
-            "exit_price": exit_price,
-            "outcome": outcome,
-            "label": label,
-        }
-        closed = replace(trade, **closing)
+        closed = replace(trade, closed_at=closed_at, exit_price=exit_price, outcome=outcome, label=label)
+        if closed.outcome is None and trade.entry_price is not None and closed.exit_price is not None:
+            change = closed.exit_price / trade.entry_price - 1.0
+            closed = replace(closed, outcome=change if trade.action == "buy" else -change)
+        closing = {name: getattr(closed, name) for name in ("closed_at", "exit_price", "outcome", "label")}
         query = (
             sa.update(DECISIONS)
             .where(DECISIONS.c.key == key, DECISIONS.c.closed_at.is_(None))
             .values(**closing)
         )
         if self._execute(query) == 0:
-            raise StoreError(f"trade {key!r} of {trade.symbol} was closed already at {trade.closed_at}")
+            raise StoreError(
+                f"trade {key!r} of {trade.symbol} is closed already: open_trades() lists the open ones"
+            )
         return closed
 
     def label_signals(self, outcomes: Mapping[str, tuple[float, str | None]]) -> int:
@@ -287,7 +284,10 @@ class SignalStore:
             .where(SIGNALS.c.key == sa.bindparam("at"))
             .values(outcome=sa.bindparam("now"), label=sa.bindparam("as"))
         )
-        rows = [{"at": key, "now": float(outcome), "as": label} for key, (outcome, label) in outcomes.items()]
+        rows = []
+        for key, (outcome, label) in outcomes.items():
+            checked = checked_outcome(key, outcome, label)
+            rows.append({"at": key, "now": checked, "as": label})
         return self._execute(query, rows)
 
     def prune(self, older_than: timedelta, *, now: datetime | None = None) -> Pruned:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -174,13 +176,22 @@ def test_a_folder_that_is_a_file_says_so(tmp_path: Path) -> None:
     assert len(caught.value.unwritten) == 4
 
 
-def test_a_read_only_database_says_so(file: Path) -> None:
+def test_a_read_only_database_can_be_read_and_says_so(file: Path) -> None:
     with opened(file) as store:
         store.add(batch())
     url = f"sqlite:///file:{file}?mode=ro&uri=true"
-    with SignalStore(url, outbox=None) as store, pytest.raises(StoreUnavailableError) as caught:
-        store.add(batch())
+    with SignalStore(url) as store:
+        assert len(store.decisions()) == 3
+        with pytest.raises(StoreUnavailableError, match="make the file and its folder writable") as caught:
+            store.add(batch())
     assert len(caught.value.unwritten) == 4
+
+
+def test_a_database_in_shared_memory_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with SignalStore("sqlite:///file:shared?mode=memory&uri=true") as store:
+        assert store.add(batch()) == 4
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_line_that_cannot_be_read_is_set_aside(file: Path) -> None:
@@ -283,3 +294,29 @@ def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"pytest-tradeperf\[postgres\]"):
         SignalStore("postgresql://trader@127.0.0.1/none")
+
+
+KILLED = """
+import sys
+from datetime import UTC, datetime
+from pytest_tradeperf.pipeline.store import Signal, SignalStore
+
+with SignalStore(sys.argv[1]) as store:
+    for number in range(100_000):
+        rows = [Signal(symbol=f"N{number}", as_of=datetime(2024, 1, 8, tzinfo=UTC), vector=[1.0]) for _ in range(50)]
+        store.add(rows)
+        print(number, flush=True)
+"""
+
+
+def test_a_killed_process_leaves_whole_batches_and_all_it_reported(file: Path) -> None:
+    url = f"sqlite:///{file}"
+    with subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        reported = [int(process.stdout.readline()) for _ in range(20)]
+        process.kill()
+        reported += [int(line) for line in process.stdout.read().split()]
+    with SignalStore(url) as store:
+        symbols = [signal.symbol for signal in store.signals()]
+    assert len(symbols) % 50 == 0
+    assert {f"N{number}" for number in reported} <= set(symbols)

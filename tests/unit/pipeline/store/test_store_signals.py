@@ -132,7 +132,7 @@ def test_closing_needs_an_open_trade(store: SignalStore) -> None:
     hold, trade = decision(action="hold"), decision()
     store.add([hold, trade])
     store.close_trade(trade.key, closed_at=MONDAY, exit_price=1.0)
-    with pytest.raises(StoreError, match="closed already"):
+    with pytest.raises(StoreError, match="is closed already"):
         store.close_trade(trade.key, closed_at=MONDAY, exit_price=1.0)
     with pytest.raises(StoreError, match="no trade has the key"):
         store.close_trade(hold.key, closed_at=MONDAY, exit_price=1.0)
@@ -144,6 +144,28 @@ def test_labelling_sets_outcomes_by_key(store: SignalStore) -> None:
     assert store.label_signals({first.key: (0.25, "win"), "unknown": (0.0, None)}) == 1
     assert store.signals(label="win")[0].outcome == 0.25
     assert store.label_signals({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "label"), [(float("nan"), None), (None, None), ("much", None), (0.1, "x" * 65)]
+)
+def test_labels_that_cannot_be_stored_change_nothing(
+    store: SignalStore, outcome: Any, label: str | None
+) -> None:
+    first = signal(0)
+    store.add([first])
+    with pytest.raises(DataError):
+        store.label_signals({first.key: (outcome, label)})
+    assert store.signals()[0].outcome is None
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0, float("nan"), "ten"])
+def test_an_exit_price_that_cannot_be_meant_leaves_the_trade_open(store: SignalStore, price: Any) -> None:
+    trade = decision(entry_price=100.0)
+    store.add([trade])
+    with pytest.raises(DataError, match="exit_price of GOOG"):
+        store.close_trade(trade.key, closed_at=MONDAY, exit_price=price)
+    assert store.open_trades() == [trade]
 
 
 def test_retention_keeps_open_trades_and_the_young(store: SignalStore) -> None:
