@@ -65,10 +65,13 @@ class Workers:
             _hand_over(done, answer)
 
     def _replaced(self, broken: Executor) -> Executor:
-        """Return a pool that works; only the first who finds it broken makes a new one."""
+        """Return a pool that works; only the first who finds it broken makes a new one.
+
+        The broken one is left to end by itself: it may be telling us with its lock held (Python 3.13), and
+        shutting it down would then wait for that lock for ever.
+        """
         with self._lock:
             if self._pool is broken:
-                broken.shutdown(wait=False, cancel_futures=True)
                 self._pool = _pool(self._kind, self._n_workers)
             return self._pool
 
