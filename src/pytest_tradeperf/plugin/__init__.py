@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pytest_tradeperf.measures.recorder import Perf
     from pytest_tradeperf.plugin.importing import PerfImports
 
-MARKERS = ("perf_budget", "perf_leak", "perf_imports")
-FIXTURES = ("perf", "perf_memory", "perf_gpu", "perf_imports")
+MARKERS = frozenset(("perf_budget", "perf_leak", "perf_imports"))
+FIXTURES = frozenset(("perf", "perf_memory", "perf_gpu", "perf_imports"))
 
 _FLAGS = {
     "gate": "fail the session when a stored threshold regresses",
@@ -107,13 +107,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def is_gated(item: Any, marked: dict[Any, bool] | None = None) -> bool:
     """Return whether a test is measured: it has a perf marker or uses a perf fixture."""
-    if any(name in FIXTURES for name in getattr(item, "fixturenames", ())):
+    if not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         return True
     return _is_marked(item, {} if marked is None else marked)
 
 
 def _is_marked(node: Any, marked: dict[Any, bool]) -> bool:
-    if any(mark.name in MARKERS for mark in node.own_markers):
+    if node.own_markers and any(mark.name in MARKERS for mark in node.own_markers):
         return True
     parent = node.parent
     if parent is None:
