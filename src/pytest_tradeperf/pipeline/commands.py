@@ -157,7 +157,11 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> bool:
     """Run to the end, or to Ctrl-C or SIGTERM; return whether it was the latter. Errors are one line."""
     import asyncio
     import contextlib
+    import logging
     import signal
+
+    # retries are counted and shown as what they lead to; without a handler each would be a bare line here
+    logging.getLogger("stamina").addHandler(logging.NullHandler())
 
     async def supervised() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()

@@ -14,8 +14,11 @@ from pytest_tradeperf.pipeline.llm.queue import QueueStats
 from pytest_tradeperf.pipeline.resources import Resources, read_resources
 from pytest_tradeperf.pipeline.stages import Progress, StageClock, StageTime, stage_table
 
-_LAST_SHARE: Final = 0.1
-"""Share of the time that is kept for charts and alerts."""
+_LAST_SHARE: Final = 0.15
+_LAST_SECONDS: Final = 3.0
+"""Share of the time that is kept for charts and alerts, and the most: a chart takes tenths of a second."""
+_SPARE_SHARE: Final = 0.04
+"""Share of the time that is kept for alerts and saving when charts take all they may."""
 
 
 class Ended(StrEnum):
@@ -167,7 +170,7 @@ class Cycle:
 
     async def _stages(self, clock: StageClock, end: float) -> None:
         desk = self._desk
-        decide_by = end - _LAST_SHARE * self._seconds
+        decide_by = end - min(_LAST_SECONDS, _LAST_SHARE * self._seconds)
         async with asyncio.TaskGroup() as group:
             votes = (
                 EarlyVotes(group=group, deadline=decide_by, batch=self._batch) if self._batch > 1 else None
@@ -182,7 +185,7 @@ class Cycle:
             desk.size()
         chosen = strongest(desk.outcomes, self._max_alerts)
         with clock.stage("charts"):
-            self._charts = await desk.draw(chosen, seconds_left(end))
+            self._charts = await desk.draw(chosen, seconds_left(end - _SPARE_SHARE * self._seconds))
         with clock.stage("alerts"):
             self._alerts = tuple(alert_for(outcome) for outcome in chosen)
 
