@@ -145,9 +145,7 @@ async def cycles(output: str) -> None:
     print(
         "\nA cycle over 20 tickers x 4 sources, model 2-5 s, real charts; promised: under 5 s with batching"
     )
-    print(
-        f"{'arm':>8} {'batch':>5} {'limit s':>8} {'wall s':>8} {'calls':>5} {'in time':>8} {'charts':>6} {'work s':>7}"
-    )
+    print("     arm batch  limit s   wall s calls  in time charts  work s")
     market = Borrowed()
     for arm, batch, limit in (("vote", 10, 5.0), ("debate", 10, 30.0)):
         config = PipelineConfig(

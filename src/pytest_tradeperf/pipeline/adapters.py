@@ -13,13 +13,16 @@ from pytest_tradeperf.pipeline.altdata.collect import Collection, collect
 from pytest_tradeperf.pipeline.altdata.model import Source
 from pytest_tradeperf.pipeline.debate.decision import Action
 from pytest_tradeperf.pipeline.desk import TRADES, OpenTrade, Outcome
-from pytest_tradeperf.pipeline.research import Heard, News
+from pytest_tradeperf.pipeline.marketdata.network import NetworkBars
+from pytest_tradeperf.pipeline.research import Heard, Loaded, News
 from pytest_tradeperf.pipeline.store import Decision as StoredDecision
 from pytest_tradeperf.pipeline.store import SignalStore
 
 _READ_KINDS: Final = ("headline", "message")
 """What analysts read, in this order: an editor's words before a crowd's."""
 _PAST: Final = timedelta(days=1)
+_HISTORY: Final = timedelta(days=400)
+"""A year of sessions, which all facts look back on at most, and some holidays."""
 _OPTIONS: Final = "options"
 
 
@@ -39,6 +42,20 @@ class AltFeeds:
             degraded=(*self._notes, *(_failures(found) if is_past else found.degraded)),
             statistics={name: _figures(found, name) for name in found.reports},
         )
+
+
+class NetworkMarket:
+    """Daily bars over the network, a little more than a year of them."""
+
+    def __init__(self, source: NetworkBars, as_of: datetime) -> None:
+        self._source, self._end = source, as_of.date()
+
+    async def load(self, tickers: Sequence[str], *, seconds: float) -> Loaded:
+        """Return the bars up to the day of ``as_of``."""
+        report = await self._source.fetch(
+            tickers, start=self._end - _HISTORY, end=self._end, timeout_s=0.95 * seconds
+        )
+        return Loaded(bars=report.bars, degraded=report.degraded)
 
 
 def _news(found: Collection, ticker: str) -> News:

@@ -56,6 +56,12 @@ class PipelineConfig:
         "where feeds come from: loopback world, live hosts, or none",
         choices=("world", "live", "off"),
     )
+    market: str = _setting(
+        "auto",
+        "choice",
+        "where bars come from; auto: bundled, then the loopback world, or the network when live",
+        choices=("auto", "bundled", "network"),
+    )
     world_seed: int = _setting(0, "count", "seed of the loopback world")
     world_scale: float = _setting(
         0.0, "number", "the loopback world's latencies times this: 0 at once, 1 lifelike", high=100

@@ -140,6 +140,29 @@ class BundledMarket:
         return Loaded(bars=bars, degraded=tuple(degraded))
 
 
+class FirstOf:
+    """A market that asks the next one for what the one before does not have.
+
+    Only the last one's complaints count: what an earlier market lacks is what the next is for.
+    """
+
+    def __init__(self, *markets: Market) -> None:
+        self._markets = markets
+
+    async def load(self, tickers: Sequence[str], *, seconds: float) -> Loaded:
+        """Return the bars of the first market that has them."""
+        bars: dict[str, Bars] = {}
+        degraded: tuple[str, ...] = ()
+        for market in self._markets:
+            missing = [ticker for ticker in tickers if ticker not in bars]
+            if not missing:
+                return Loaded(bars=bars)
+            found = await market.load(missing, seconds=seconds)
+            bars |= found.bars
+            degraded = found.degraded
+        return Loaded(bars=bars, degraded=degraded)
+
+
 class Silence:
     """No feeds at all."""
 

@@ -22,7 +22,7 @@ from pytest_tradeperf.pipeline.llm.messages import ChatModel
 from pytest_tradeperf.pipeline.llm.queue import WorkQueue
 from pytest_tradeperf.pipeline.llm.service import AnswerService
 from pytest_tradeperf.pipeline.positions import RiskSizer
-from pytest_tradeperf.pipeline.research import BundledMarket, Feeds, Silence, newest
+from pytest_tradeperf.pipeline.research import BundledMarket, Feeds, FirstOf, Market, Silence, newest
 
 if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.world.server import World
@@ -50,17 +50,16 @@ async def opened(
         A part needs a library that is not installed.
     """
     async with AsyncExitStack() as stack:
-        market = BundledMarket()
         as_of = now()
         if config.source != "live":  # bundled bars end in the past, and so does everything about them
-            as_of = newest(await market.load(config.tickers, seconds=config.feeds_timeout), now)
+            as_of = newest(await BundledMarket().load(config.tickers, seconds=config.feeds_timeout), now)
         world = await _world(config, as_of, stack)
         queue = await stack.enter_async_context(
             WorkQueue(workers=config.llm_workers, cache_ttl=config.llm_cache_ttl)
         )
         model = model or await _model(config, world, stack)
         yield Parts(
-            market=market,
+            market=await _market(config, world, as_of, stack),
             feeds=await _feeds(config, world, stack),
             panel=Panel(AnswerService(model, queue), settings=debate_settings(config)),
             queue=queue,
@@ -105,6 +104,40 @@ async def _world(config: PipelineConfig, as_of: datetime, stack: AsyncExitStack)
     if config.world_scale == 0:
         settings = replace(settings, rules={})
     return await stack.enter_async_context(World(replace(settings, now=as_of)))
+
+
+async def _market(
+    config: PipelineConfig, world: "World | None", as_of: datetime, stack: AsyncExitStack
+) -> Market:
+    """Return the bundled bars, the network's, or both in turn."""
+    if config.market == "bundled" or (config.market == "auto" and config.source == "off"):
+        return BundledMarket()
+    if world is None and config.source != "live":
+        raise SettingError("market 'network' needs source 'world' or 'live'")
+    try:
+        from pytest_tradeperf.pipeline.adapters import NetworkMarket
+        from pytest_tradeperf.pipeline.marketdata.network import BASE_URL, POLICY, NetworkBars
+        from pytest_tradeperf.pipeline.net.fetcher import Fetcher
+    except ImportError as error:
+        raise MissingExtraError(
+            f"bars over the network need the network stack ({error.name} is missing);"
+            " install pytest-tradeperf[pipeline]"
+        ) from error
+    unpaced = config.source == "world" and config.world_scale == 0
+    fetcher = await stack.enter_async_context(
+        Fetcher(
+            replace(POLICY, rules=()) if unpaced else POLICY,
+            headers={"User-Agent": "pytest-tradeperf"},
+            trust_env=world is None,
+        )
+    )
+    source = NetworkBars(fetcher, base_url=BASE_URL if world is None else world.url_of("market"))
+    network = NetworkMarket(source, as_of)
+    return (
+        network
+        if config.source == "live" or config.market == "network"
+        else FirstOf(BundledMarket(), network)
+    )
 
 
 async def _model(config: PipelineConfig, world: "World | None", stack: AsyncExitStack) -> ChatModel:

@@ -34,6 +34,7 @@ def test_the_named_variables_set_their_settings(variable, tmp_path):
 SAMPLES = {
     "tickers": ("ibm,msft", ("IBM", "MSFT")),
     "source": ("live", "live"),
+    "market": ("network", "network"),
     "debate_arm": ("vote", "vote"),
     "debate_low": ("0.3", 0.3),
     "debate_high": ("0.7", 0.7),

@@ -19,6 +19,7 @@ from pytest_tradeperf.pipeline.config import PipelineConfig
 from pytest_tradeperf.pipeline.cycle import Cycle
 from pytest_tradeperf.pipeline.errors import SettingError
 from pytest_tradeperf.pipeline.llm.client import OpenAiModel
+from pytest_tradeperf.pipeline.marketdata import load_bars
 from pytest_tradeperf.pipeline.research import Mood, Silence
 from pytest_tradeperf.pipeline.wiring import debate_settings, ledger, opened
 
@@ -83,6 +84,24 @@ def test_without_feeds_the_sentiment_analyst_abstains(tmp_path):
     result = cycle_of(PipelineConfig(source="off", store="off", output=str(tmp_path)))
     assert "feeds: off" in result.degraded
     assert "IBM vote/sentiment: no_evidence" in result.degraded
+
+
+def test_tickers_beyond_the_bundled_ones_come_from_the_worlds_market(tmp_path):
+    config = PipelineConfig(tickers=("IBM", "TSLA", "NVDA"), store="off", charts=False, output=str(tmp_path))
+    result = cycle_of(config)
+    assert result.degraded == ()
+    assert {o.researched.evidence.as_of for o in result.outcomes} == {"2013-03-01"}
+    assert all(o.researched.evidence.facts["volatility_20"] > 0 for o in result.outcomes)
+    assert result.outcomes[0].researched.price == load_bars("IBM").close[-1]
+
+
+def test_a_market_named_network_is_asked_for_everything_and_needs_one(tmp_path):
+    config = PipelineConfig(
+        tickers=("IBM",), market="network", store="off", charts=False, output=str(tmp_path)
+    )
+    assert cycle_of(config).outcomes[0].researched.price != load_bars("IBM").close[-1]
+    with pytest.raises(SettingError, match="needs source"):
+        cycle_of(PipelineConfig(market="network", source="off", store="off", output=str(tmp_path)))
 
 
 def test_live_without_feeds_is_as_of_now():
