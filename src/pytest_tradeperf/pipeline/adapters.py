@@ -6,7 +6,7 @@ Each adapter only translates; importing this module loads the parts it names.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pytest_tradeperf.pipeline.altdata.collect import Collection, collect
@@ -20,7 +20,6 @@ from pytest_tradeperf.pipeline.store import SignalStore
 
 _READ_KINDS: Final = ("headline", "message")
 """What analysts read, in this order: an editor's words before a crowd's."""
-_PAST: Final = timedelta(days=1)
 _HISTORY: Final = timedelta(days=400)
 """A year of sessions, which all facts look back on at most, and some holidays."""
 _OPTIONS: Final = "options"
@@ -36,10 +35,9 @@ class AltFeeds:
         """Return every source's answer about every ticker, within ``seconds``."""
         # the sources stop a little earlier than the caller, who would throw away what came in time
         found = await collect(self._sources, tickers, as_of=as_of, timeout_s=0.95 * seconds)
-        is_past = datetime.now(UTC) - as_of > _PAST
         return Heard(
             news={ticker: _news(found, ticker) for ticker in tickers},
-            degraded=(*self._notes, *(_failures(found) if is_past else found.degraded)),
+            degraded=(*self._notes, *found.degraded),
             statistics={name: _figures(found, name) for name in found.reports},
         )
 
@@ -80,16 +78,6 @@ def _news(found: Collection, ticker: str) -> News:
         facts=facts,
         missing=tuple(missing),
     )
-
-
-def _failures(found: Collection) -> list[str]:
-    """Return a line for each failed feed; notes on age go by today's clock and mean nothing in the past."""
-    return [
-        f"{name} {ticker}: {feed.failure.kind}"
-        for name, report in found.reports.items()
-        for ticker, feed in sorted(report.feeds.items())
-        if feed.failure is not None
-    ]
 
 
 def _figures(found: Collection, name: str) -> Mapping[str, float]:

@@ -6,7 +6,7 @@ Heavy libraries load here, when a run begins, and not before.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,9 @@ from pytest_tradeperf.pipeline.positions import RiskSizer
 from pytest_tradeperf.pipeline.research import BundledMarket, Feeds, FirstOf, Market, Silence, newest
 
 if TYPE_CHECKING:
-    from pytest_tradeperf.pipeline.world.server import World
+    import httpx2
+
+    from pytest_tradeperf.pipeline.world.settings import WorldSettings
 
 
 @asynccontextmanager
@@ -33,6 +35,7 @@ async def opened(
     config: PipelineConfig,
     *,
     model: ChatModel | None = None,
+    transport: "Callable[[str], httpx2.AsyncBaseTransport] | None" = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> AsyncIterator[Parts]:
     """Yield the parts that ``config`` describes; sockets, files and tasks are closed at the end.
@@ -41,6 +44,8 @@ async def opened(
     ----------
     model
         Answers instead of the configured endpoint, for cassettes and tests.
+    transport
+        Makes what replaces real sockets, by service name, for worlds in memory and virtual time.
 
     Raises
     ------
@@ -53,14 +58,14 @@ async def opened(
         as_of = now()
         if config.source != "live":  # bundled bars end in the past, and so does everything about them
             as_of = newest(await BundledMarket().load(config.tickers, seconds=config.feeds_timeout), now)
-        world = await _world(config, as_of, stack)
+        reach = _Reach(transport=transport, world_url=await _world(config, as_of, transport, stack))
         queue = await stack.enter_async_context(
             WorkQueue(workers=config.llm_workers, cache_ttl=config.llm_cache_ttl)
         )
-        model = model or await _model(config, world, stack)
+        model = model or await _model(config, reach, stack)
         yield Parts(
-            market=await _market(config, world, as_of, stack),
-            feeds=await _feeds(config, world, stack),
+            market=await _market(config, reach, as_of, stack),
+            feeds=await _feeds(config, reach, as_of, stack),
             panel=Panel(AnswerService(model, queue), settings=debate_settings(config)),
             queue=queue,
             ledger=ledger(config),
@@ -93,26 +98,48 @@ def ledger(config: PipelineConfig) -> Ledger:
     )
 
 
-async def _world(config: PipelineConfig, as_of: datetime, stack: AsyncExitStack) -> "World | None":
-    """Return a running loopback world where anything needs one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reach:
+    """How services are reached: the loopback world's address if there is one, and what replaces sockets."""
+
+    transport: "Callable[[str], httpx2.AsyncBaseTransport] | None"
+    world_url: str | None
+
+    def transport_of(self, service: str) -> "httpx2.AsyncBaseTransport | None":
+        return None if self.transport is None else self.transport(service)
+
+
+async def _world(
+    config: PipelineConfig,
+    as_of: datetime,
+    transport: "Callable[[str], httpx2.AsyncBaseTransport] | None",
+    stack: AsyncExitStack,
+) -> str | None:
+    """Return the address of a loopback world where anything needs one."""
     if config.source != "world" and config.llm_url != "world":
         return None
+    if transport is not None:
+        from pytest_tradeperf.pipeline.world.transport import URL
+
+        return URL
     from pytest_tradeperf.pipeline.world.server import World
+
+    return (await stack.enter_async_context(World(world_settings(config, as_of)))).url
+
+
+def world_settings(config: PipelineConfig, as_of: datetime) -> "WorldSettings":
+    """Return the loopback world that ``config`` describes, at one moment."""
     from pytest_tradeperf.pipeline.world.settings import WorldSettings
 
     settings = WorldSettings.lifelike(seed=config.world_seed, time_scale=config.world_scale)
-    if config.world_scale == 0:
-        settings = replace(settings, rules={})
-    return await stack.enter_async_context(World(replace(settings, now=as_of)))
+    return replace(settings, now=as_of, rules=settings.rules if config.world_scale else {})
 
 
-async def _market(
-    config: PipelineConfig, world: "World | None", as_of: datetime, stack: AsyncExitStack
-) -> Market:
+async def _market(config: PipelineConfig, reach: _Reach, as_of: datetime, stack: AsyncExitStack) -> Market:
     """Return the bundled bars, the network's, or both in turn."""
     if config.market == "bundled" or (config.market == "auto" and config.source == "off"):
         return BundledMarket()
-    if world is None and config.source != "live":
+    if reach.world_url is None and config.source != "live":
         raise SettingError("market 'network' needs source 'world' or 'live'")
     try:
         from pytest_tradeperf.pipeline.adapters import NetworkMarket
@@ -128,10 +155,13 @@ async def _market(
         Fetcher(
             replace(POLICY, rules=()) if unpaced else POLICY,
             headers={"User-Agent": "pytest-tradeperf"},
-            trust_env=world is None,
+            transport=reach.transport_of("market"),
+            trust_env=reach.world_url is None,
         )
     )
-    source = NetworkBars(fetcher, base_url=BASE_URL if world is None else world.url_of("market"))
+    source = NetworkBars(
+        fetcher, base_url=f"{reach.world_url}/market" if config.source == "world" else BASE_URL
+    )
     network = NetworkMarket(source, as_of)
     return (
         network
@@ -140,11 +170,13 @@ async def _market(
     )
 
 
-async def _model(config: PipelineConfig, world: "World | None", stack: AsyncExitStack) -> ChatModel:
+async def _model(config: PipelineConfig, reach: _Reach, stack: AsyncExitStack) -> ChatModel:
     if not config.llm_url:
         return RuleModel()
     base_url, name = config.llm_url, config.llm_model
-    if config.llm_url == "local":
+    if config.llm_url == "world":
+        base_url = f"{reach.world_url}/llm/v1"
+    elif config.llm_url == "local":
         from pytest_tradeperf.pipeline.llm.local import local_model
 
         served = stack.enter_context(local_model(slots=min(4, config.llm_workers)))
@@ -152,14 +184,14 @@ async def _model(config: PipelineConfig, world: "World | None", stack: AsyncExit
     try:
         from pytest_tradeperf.pipeline.llm.client import OpenAiModel
 
-        is_world = config.llm_url == "world" and world is not None
         client = OpenAiModel(
-            base_url=world.url_of("llm") if is_world and world is not None else base_url,
+            base_url=base_url,
             model=name,
             api_key=config.llm_api_key,
             timeout=config.llm_timeout,
             max_connections=config.llm_workers,
             is_streaming=config.llm_streaming,
+            transport=reach.transport_of("llm"),
             trust_env=config.llm_url not in ("world", "local"),
         )
     except ImportError as error:
@@ -172,20 +204,25 @@ async def _model(config: PipelineConfig, world: "World | None", stack: AsyncExit
     return await stack.enter_async_context(client)
 
 
-async def _feeds(config: PipelineConfig, world: "World | None", stack: AsyncExitStack) -> Feeds:
+async def _feeds(config: PipelineConfig, reach: _Reach, as_of: datetime, stack: AsyncExitStack) -> Feeds:
     if config.source == "off":
         return Silence()
     from pytest_tradeperf.pipeline.adapters import AltFeeds
     from pytest_tradeperf.pipeline.altdata.collect import open_sources
     from pytest_tradeperf.pipeline.altdata.settings import FeedSettings
 
-    if config.source == "world" and world is not None:
-        settings = FeedSettings.for_world(world.url, timeout_s=config.feeds_timeout)
-    else:
+    if config.source == "live" or reach.world_url is None:
         settings = FeedSettings(sec_user_agent=config.sec_user_agent, timeout_s=config.feeds_timeout)
-    unpaced = config.source == "world" and config.world_scale == 0
+        sources, notes = await stack.enter_async_context(open_sources(settings, transport=reach.transport))
+        return AltFeeds(sources, notes)
+    settings = FeedSettings.for_world(reach.world_url, timeout_s=config.feeds_timeout)
     sources, notes = await stack.enter_async_context(
-        open_sources(settings, policy=(lambda policy: replace(policy, rules=())) if unpaced else None)
+        open_sources(
+            settings,
+            policy=None if config.world_scale else lambda policy: replace(policy, rules=()),
+            transport=reach.transport,
+            now=lambda: as_of,  # a world's time stands still, and so do the ages of what it says
+        )
     )
     return AltFeeds(sources, notes)
 
