@@ -144,7 +144,11 @@ def test_updating_one_file_leaves_the_lines_of_others_untouched(accepted, baseli
 
 
 def test_a_deleted_test_is_missing_only_when_its_whole_file_was_run(accepted):
-    rewrite(accepted, "test_it.py", "def test_new(perf):\n    perf.record('n', 1)\n")
+    rewrite(
+        accepted,
+        "test_it.py",
+        "def test_new(perf):\n    perf.record('n', 1)\ndef test_unmeasured():\n    pass\n",
+    )
     result = accepted.runpytest("--perf-gate")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*missing*orders*", "perf: 4 missing, 3 new"])
@@ -162,7 +166,11 @@ def test_prune_drops_lines_of_deleted_tests_only(accepted, baseline_of):
 
 def test_prune_with_a_selection_drops_nothing(accepted, baseline_of):
     before = baseline_of()
-    rewrite(accepted, "test_it.py", "def test_new(perf):\n    perf.record('n', 1)\n")
+    rewrite(
+        accepted,
+        "test_it.py",
+        "def test_new(perf):\n    perf.record('n', 1)\ndef test_unmeasured():\n    pass\n",
+    )
     accepted.runpytest("--perf-prune", "-k", "new")
     assert baseline_of() == before
 

@@ -18,7 +18,8 @@ class Collected:
         self._answered: set[str] = set()
         self._had_errors = False
         option = config.option
-        self._is_selecting = bool(
+        # An xdist controller does not see what its workers deselect.
+        self._is_blind = config.getoption("dist", "no") != "no" and bool(
             option.keyword or option.markexpr or option.deselect or getattr(option, "lf", False)
         )
 
@@ -54,7 +55,7 @@ class Collected:
 
     def is_whole(self, file: str) -> bool:
         """Return whether every test of ``file`` was selected, so that an absent one is gone."""
-        if self._had_errors or file in self._partial or (self._is_selecting and not self._partial):
+        if self._had_errors or self._is_blind or file in self._partial:
             return False
         path = self._config.rootpath / file
         covered = any(_covers(self._target(arg), path) for arg in self._config.args if "::" not in arg)
