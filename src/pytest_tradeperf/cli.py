@@ -9,6 +9,10 @@ from pytest_tradeperf import __version__
 from pytest_tradeperf.errors import TradeperfError
 
 COMMANDS: Final = {
+    "explain": (
+        "pytest_tradeperf.explain:explain",
+        "Say what was compared for a test, and why that verdict.",
+    ),
     "backtest": ("pytest_tradeperf.pipeline.backtest.commands:backtest", "Run one strategy over one symbol."),
     "cycle": ("pytest_tradeperf.pipeline.commands:cycle", "Run one pass of the whole pipeline."),
     "feeds": (

@@ -8,7 +8,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 _SHOWN: Final = 3
-_SHARE: Final = 0.05
+_RUNNERS: Final = (
+    "/_pytest/",
+    "/pluggy/",
+    "pytest_tradeperf/measures/",
+    "pytest_tradeperf/plugin/",
+    "pytest_tradeperf/pairing/",
+)
+_SHARE: Final = 0.1
 """Least share of the whole growth that makes a function worth naming."""
 
 
@@ -81,9 +88,16 @@ def growths(
                 calls=(old_calls, calls),
             )
         )
+    found = [growth for growth in found if not _is_ours(growth.file)]
     grown = sorted(found, key=lambda g: g.seconds[0] - g.seconds[1])
     total = sum(g.seconds[1] - g.seconds[0] for g in grown if g.seconds[1] > g.seconds[0])
     return [g for g in grown[:_SHOWN] if g.seconds[1] - g.seconds[0] > _SHARE * total]
+
+
+def _is_ours(file: str) -> bool:
+    """Return whether a function belongs to what runs the test, or to no file at all."""
+    inner = file.replace(os.sep, "/")
+    return inner.startswith("<") or any(part in inner for part in _RUNNERS)
 
 
 def _relative(key: str, folder: str) -> str:

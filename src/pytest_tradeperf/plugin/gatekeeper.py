@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
 import pytest
 
-from pytest_tradeperf.errors import RevisionError, SettingsError, TradeperfError
+from pytest_tradeperf.errors import BaselineError, RevisionError, SettingsError, TradeperfError
 from pytest_tradeperf.gate.judge import Context, Judgement
 from pytest_tradeperf.measures.machine import environment, installed_versions, loaded_dependencies
 from pytest_tradeperf.model import Row, RunRecord, TestRecord, Verdict
@@ -22,7 +23,7 @@ from pytest_tradeperf.plugin.session import MeasuringSession, record_of
 from pytest_tradeperf.plugin.settings import Mode, Settings
 from pytest_tradeperf.plugin.terminal import advice, header, stored, summary, today
 from pytest_tradeperf.store.baseline import check_writable, load, save
-from pytest_tradeperf.store.record import save_record
+from pytest_tradeperf.store.record import LAST_RECORD, save_record
 from pytest_tradeperf.workflow import accept, judge_run, missing_tests, prune, summary_of_waivers, with_noise
 
 ERROR_EXIT: Final = 3
@@ -176,6 +177,8 @@ class Gatekeeper:
                 pass
         if self.settings.record is not None:
             save_record(self._record(), self.settings.record)
+        if self.settings.is_holding and self.rows:
+            self._keep_for_explain()
 
     def _measure(self, *, finished: bool) -> None:
         """Measure every held test in pairs against a revision, or against itself."""
@@ -249,6 +252,14 @@ class Gatekeeper:
         if bad:
             held = [failed(r, bad) if r.when == "call" else r for r in held]
         log(self.config, held, start=not self.settings.is_xdist_controller)
+
+    def _keep_for_explain(self) -> None:
+        """Leave the record where ``tradeperf explain`` looks; a read-only checkout does without."""
+        path = self.settings.root / LAST_RECORD
+        with suppress(OSError, BaselineError):
+            path.parent.mkdir(exist_ok=True)
+            (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+            save_record(self._record(), path)
 
     def _fails(self, row: Row) -> bool:
         return row.verdict.is_strict_failure if self.settings.strict else row.verdict.is_failure

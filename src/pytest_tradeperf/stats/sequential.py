@@ -119,10 +119,11 @@ class Design:
             raise ValueError(f"{pairs} pairs for a horizon of {self.horizon}")
         limit = math.log1p(threshold)
         loose = boundaries(self.miss, self.horizon)
-        low, high = lower_limit(log_ratios, loose), upper_limit(log_ratios, loose)
+        certain = lower_limit(log_ratios, boundaries(self.alpha, self.horizon))
+        low, high = max(certain, lower_limit(log_ratios, loose)), upper_limit(log_ratios, loose)
         centre = median(log_ratios)
         room = max(high, high - centre)
-        if lower_limit(log_ratios, boundaries(self.alpha, self.horizon)) > limit:
+        if certain > limit:
             answer = Answer.REGRESSED
         elif high < -limit:
             answer = Answer.IMPROVED

@@ -21,6 +21,10 @@ FORMAT: Final = 1
 _T = TypeVar("_T")
 
 
+LAST_RECORD: Final = ".tradeperf/last.json"
+"""Below rootdir: the record of the last session that judged something, for ``tradeperf explain``."""
+
+
 def save_record(record: RunRecord, path: Path) -> None:
     """Write ``record`` to ``path``, whole or not at all; raises BaselineError when it cannot."""
     text = json.dumps({"tradeperf_record": FORMAT, **to_json(record)}, indent=1, ensure_ascii=True)

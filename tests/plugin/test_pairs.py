@@ -1,0 +1,398 @@
+"""Measuring in pairs through real sessions: three ways in, and every way in which it cannot be done."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+QUICK = ("-o", "perf_alpha=30%")  # so that four or five pairs decide, and the tests stay short
+
+WORK = """
+def work(n=2000):
+    total = 0
+    for i in range(n):
+        total += i
+    return total
+
+def steady():
+    return sorted(range(500), key=lambda i: -i)
+"""
+SLOWER = WORK.replace("range(n)", "range(2 * n)")
+TESTS = """
+from pkg.core import steady, work
+
+def test_work(perf):
+    perf(work)
+
+def test_steady(perf):
+    perf(steady)
+"""
+
+
+class Elsewhere(NamedTuple):
+    """A project in another folder than pytester's."""
+
+    path: Path
+
+
+def git(folder, *args):
+    command = [
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.invalid",
+        "-c",
+        "protocol.file.allow=always",
+    ]
+    done = subprocess.run([*command, *args], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def write(project, files):
+    for name, text in files.items():
+        path = Path(project.path, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def commit(project, files=None):
+    write(project, files or {})
+    git(project.path, "add", "-A")
+    git(project.path, "commit", "-q", "-m", "change", "--allow-empty")
+
+
+@pytest.fixture
+def repo(project, monkeypatch):
+    """A committed project in src layout."""
+    monkeypatch.setattr("sys.path", [*sys.path])
+    with Path(project.path, "pytest.ini").open("a", encoding="utf-8") as ini:
+        ini.write("\npythonpath = src\n")
+    write(
+        project,
+        {
+            "src/pkg/__init__.py": "",
+            "src/pkg/core.py": WORK,
+            "test_it.py": TESTS,
+            ".gitignore": "_*.py\n!__init__.py\n__pycache__\n.tradeperf\n",
+        },
+    )
+    git(project.path, "init", "-q", "-b", "main")
+    commit(project)
+    return project
+
+
+def run(project, *args):
+    """Run pytest in a process of its own, as a user does."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *QUICK, *args]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
+    done = subprocess.run(
+        command, cwd=project.path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def against(project, *args):
+    """Measure against HEAD; return exit code, text and the rows by (test function, metric)."""
+    code, text = run(project, "--perf-against", "HEAD", "--perf-report", "json=r.json", *args)
+    record = Path(project.path, "r.json")
+    rows = json.loads(record.read_text())["verdicts"] if record.exists() else []
+    return code, text, {(row["test"].rpartition("::")[2], row["metric"]): row for row in rows}
+
+
+def test_slower_work_fails_its_test_alone_and_can_be_explained(repo):
+    write(repo, {"src/pkg/core.py": SLOWER})
+    code, text, rows = against(repo, "--junitxml=j.xml")
+    assert code == 1, text
+    row = rows["test_work", "cpu"]
+    assert row["verdict"] == "regressed"
+    assert 0.8 < row["change"] < 1.2
+    assert row["change_low"] > row["threshold"]
+    assert rows["test_steady", "cpu"]["verdict"] == "ok"
+    assert rows["test_steady", "cpu"]["detectable"] <= 0.02
+    assert "work (src/pkg/core.py:2)" in text
+    assert 'failures="1"' in Path(repo.path, "j.xml").read_text()
+    explained = subprocess.run(
+        [sys.executable, "-m", "pytest_tradeperf", "explain", "test_work"],
+        cwd=repo.path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "regressed" in explained
+    assert "compared     HEAD (" in explained
+    assert "process pairs in" in explained
+    assert "look at      work (src/pkg/core.py:2)" in explained
+    assert git(repo.path, "worktree", "list").count("\n") == 0
+    assert git(repo.path, "status", "--short") == "M src/pkg/core.py\n?? j.xml\n?? r.json"
+
+
+@pytest.mark.slow
+def test_gate_measures_only_changed_code_and_finds_it_on_a_slower_machine(repo):
+    assert run(repo, "--perf-update")[0] == 0
+    commit(repo)
+    code, text = run(repo, "--perf-gate")
+    assert code == 0, text
+    assert "same code" in text
+    assert "in pairs" not in text
+    for path in Path(repo.path, "perf-baselines").glob("linux*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines[1:]:
+            line["value"] *= 1.3  # accepted where everything took 30 % longer: must not hide the change
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write(repo, {"src/pkg/core.py": SLOWER})
+    code, text = run(repo, "--perf-gate")
+    assert code == 1, text
+    assert "regressed: cpu" in text
+    assert "1 failed, 1 passed" in text
+
+
+def test_same_code_is_said_without_measuring(repo):
+    code, text, rows = against(repo)
+    assert code == 0, text
+    assert {row["note"][:12] for row in rows.values()} == {"same code as"}
+
+
+@pytest.mark.slow
+def test_selftest_prints_noise_alarms_and_what_could_be_found(repo):
+    code, text = run(repo, "--perf-selftest", "-k", "steady", "--perf-time", "60s")
+    assert code == 0, text
+    assert "test_steady: noise of a pair" in text
+    assert "replayed sessions of 1 timings" in text
+    assert "found in 9 of 10" in text
+
+
+@pytest.mark.slow
+def test_flat_layout_space_and_non_ascii_with_an_editable_install(project):
+    root = Path(project.path, "höme dir")
+    root.mkdir()
+    shutil.copy(root.parent / "pytest.ini", root)
+    project = Elsewhere(root)
+    write(project, {"pkg/__init__.py": "", "pkg/core.py": WORK, "tests/test_it.py": TESTS})
+    # As setuptools leaves it: a finder on sys.meta_path that claims the package.
+    write(
+        project,
+        {
+            "conftest.py": "import sys\nfrom importlib.machinery import PathFinder\n"
+            "class Editable:\n    @staticmethod\n    def find_spec(name, path=None, target=None):\n"
+            f"        return PathFinder.find_spec(name, [{str(root)!r}]) if name == 'pkg' else None\n"
+            "sys.meta_path.append(Editable)\n"
+        },
+    )
+    git(root, "init", "-q", "-b", "main")
+    commit(project)
+    write(project, {"pkg/core.py": SLOWER})
+    code, text, rows = against(project, "-k", "work", "--import-mode=importlib")
+    assert code == 1, text
+    assert rows["test_work", "cpu"]["verdict"] == "regressed"
+
+
+def test_test_of_code_the_base_lacks_is_new(repo):
+    write(
+        repo,
+        {
+            "src/pkg/fresh.py": "def fresh():\n    return 1\n",
+            "test_new.py": "from pkg.fresh import fresh\ndef test_new(perf):\n    perf(fresh)\n",
+        },
+    )
+    code, text, rows = against(repo, "test_new.py")
+    assert code == 0, text
+    assert rows["test_new", "cpu"]["verdict"] == "new"
+    assert "No module named 'pkg.fresh'" in rows["test_new", "cpu"]["note"]
+
+
+@pytest.mark.slow
+def test_parameter_the_base_lacks_is_new(repo):
+    write(
+        repo,
+        {
+            "src/pkg/core.py": WORK + "\nCASES = [1]\n",
+            "test_it.py": "import pkg.core, pytest\n@pytest.mark.parametrize('n', getattr(pkg.core, 'CASES', [0]))\ndef test_case(perf, n):\n    perf(pkg.core.work, n)\n",
+        },
+    )
+    _, _, rows = against(repo)
+    assert rows["test_case[1]", "wall"]["verdict"] == "new"
+    assert "the test is not collected there" in rows["test_case[1]", "wall"]["note"]
+
+
+def test_base_that_does_not_import_is_an_error_that_names_generated_files(repo):
+    commit(repo, {"src/pkg/core.py": "from pkg._version import v\n" + WORK})
+    write(
+        repo, {"src/pkg/_version.py": "v = 1\n", "src/pkg/core.py": "from pkg._version import v\n" + SLOWER}
+    )
+    code, text, rows = against(repo)
+    assert code == 3, text
+    note = rows["test_work", "cpu"]["note"]
+    assert "does not import: ModuleNotFoundError: No module named 'pkg._version'" in note
+    assert "git ignores src/pkg/_version.py: set perf_prepare" in note
+    code, text, rows = against(
+        repo, "-k", "work", "-o", "perf_prepare=cp $TRADEPERF_HEAD/src/pkg/_version.py src/pkg/"
+    )
+    assert rows["test_work", "cpu"]["verdict"] == "regressed", text
+
+
+def test_test_that_fails_in_base_only_is_undecided(repo):
+    write(
+        repo,
+        {
+            "src/pkg/core.py": WORK + "\ndef fixed():\n    return 2\n",
+            "test_it.py": "import pkg.core\ndef test_fix(perf):\n    assert hasattr(pkg.core, 'fixed'), 'not fixed yet'\n    perf(pkg.core.work)\n",
+        },
+    )
+    code, text, rows = against(repo)
+    assert code == 0, text
+    assert rows["test_fix", "cpu"]["verdict"] == "undecided"
+    assert "not fixed yet" in rows["test_fix", "cpu"]["note"]
+    assert against(repo, "--perf-strict")[0] == 1
+
+
+@pytest.mark.slow
+def test_side_that_dies_or_hangs_is_an_error_of_its_test(repo):
+    write(
+        repo,
+        {
+            "src/pkg/core.py": WORK + "\nNEW = 1\n",
+            "test_it.py": "import os, time, pkg.core\n"
+            "def test_dies(perf):\n    if not hasattr(pkg.core, 'NEW'):\n        os.write(1, b'bye'); os._exit(7)\n    perf(pkg.core.work)\n"
+            "def test_hangs(perf):\n    if not hasattr(pkg.core, 'NEW'):\n        time.sleep(600)\n    perf(pkg.core.work)\n",
+        },
+    )
+    code, text, rows = against(repo)
+    assert code == 3, text
+    assert rows["test_dies", "cpu"]["verdict"] == rows["test_hangs", "cpu"]["verdict"] == "error"
+    assert "its process died" in rows["test_dies", "cpu"]["note"]
+    assert "did not answer within 5 s" in rows["test_hangs", "cpu"]["note"]
+
+
+@pytest.mark.slow
+def test_tests_that_load_nothing_of_the_sources_are_undecided(repo):
+    write(
+        repo, {"src/pkg/core.py": SLOWER, "test_it.py": "def test_own(perf):\n    perf(sum, range(1000))\n"}
+    )
+    _, text, rows = against(repo)
+    assert rows["test_own", "cpu"]["verdict"] == "undecided", text
+    assert "load nothing from perf_source (src)" in rows["test_own", "cpu"]["note"]
+
+
+def test_time_that_does_not_suffice_is_undecided_before_it_is_spent(repo):
+    write(repo, {"src/pkg/core.py": SLOWER})
+    code, text, rows = against(repo, "--perf-time", "1s")
+    assert code == 0, text
+    assert rows["test_work", "cpu"]["verdict"] == "undecided"
+    assert "--perf-time gives more" in rows["test_work", "cpu"]["note"]
+
+
+@pytest.mark.slow
+def test_fixtures_options_output_and_async_tests_work_on_both_sides(repo):
+    write(
+        repo,
+        {
+            "src/pkg/core.py": SLOWER,
+            "conftest.py": "import pytest\ndef pytest_addoption(parser):\n    parser.addoption('--size', type=int, default=0)\n"
+            "@pytest.fixture(scope='session')\ndef size(request):\n    print('to stdout')\n    assert request.config.getoption('--size') == 500\n    return 500\n",
+            "test_it.py": "import pytest\nfrom pkg.core import work\n"
+            'def test_fixture(perf, size):\n    perf(work, size)\n    print(\'{"is": "done"}\')\n'
+            "class TestWhole:\n    @pytest.mark.perf_budget(threshold='5%')\n    def test_body(self, size, tmp_path):\n        work(10 * size)\n"
+            "@pytest.mark.asyncio\nasync def test_loop(perf):\n    async def go():\n        work(2000)\n    await perf(go)\n",
+        },
+    )
+    code, text, rows = against(repo, "--size", "500")
+    assert code == 1, text
+    assert {(name, metric): row["verdict"] for (name, metric), row in rows.items() if metric == "cpu"} == {
+        (name, "cpu"): "regressed" for name in ("test_fixture", "test_body", "test_loop")
+    }, text
+
+
+@pytest.mark.slow
+def test_recorded_rates_are_judged_in_their_direction(repo):
+    write(
+        repo,
+        {
+            "src/pkg/core.py": SLOWER,
+            "test_it.py": "from pkg.core import work\ndef test_rate(perf):\n    perf(work)\n"
+            "    perf.record('rate', 1 / perf.last.cpu.seconds, unit='1/s', better='higher')\n",
+        },
+    )
+    code, text, rows = against(repo)
+    assert code == 1, text
+    assert rows["test_rate", "cpu"]["verdict"] == "regressed"
+    assert rows["test_rate", "rate"]["verdict"] in ("regressed", "undecided")
+    assert rows["test_rate", "rate"]["change"] < -0.3
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("nope", "git knows no revision 'nope' here"),
+        ("-x", "'-x' is not a revision"),
+        ("HEAD~99", "git knows no revision"),
+    ],
+)
+def test_bad_revision_is_a_usage_error_of_one_line(repo, revision, said):
+    code, text = run(repo, f"--perf-against={revision}")
+    assert code == 4
+    assert said in text
+    assert "Traceback" not in text
+
+
+def test_no_repository_and_no_git_are_usage_errors(project, monkeypatch):
+    write(project, {"src/pkg/__init__.py": "", "test_it.py": "def test_a(perf):\n    perf(sum, [1])\n"})
+    code, text = run(project, "--perf-against", "HEAD")
+    assert code == 4
+    assert "is not inside a git repository" in text
+    monkeypatch.setenv("PATH", str(project.path))
+    code, text = run(project, "--perf-against", "HEAD")
+    assert code == 4
+    assert "git is not on PATH" in text
+
+
+def test_shallow_clone_leaves_the_gate_undecided_with_the_cure(repo, tmp_path):
+    assert run(repo, "--perf-update")[0] == 0
+    commit(repo)
+    commit(repo, {"src/pkg/core.py": WORK + "\n# changed\n"})
+    git(tmp_path, "clone", "-q", "--depth", "1", Path(repo.path).as_uri(), "shallow")
+    code, text = run(Elsewhere(tmp_path / "shallow"), "--perf-gate", "-k", "work")
+    assert code == 0, text
+    assert "undecided" in text
+    assert "fetch-depth" in text
+
+
+@pytest.mark.slow
+def test_accepted_tree_that_is_gone_is_stood_in_for_by_its_commit(repo):
+    write(repo, {"src/pkg/core.py": WORK + "\n# accepted, never committed\n"})
+    assert run(repo, "--perf-update")[0] == 0
+    commit(repo, {"src/pkg/core.py": WORK + "\n# committed\n"})
+    git(repo.path, "gc", "-q", "--prune=now")
+    write(repo, {"src/pkg/core.py": SLOWER})
+    code, text = run(repo, "--perf-gate", "-k", "work")
+    assert code == 1, text
+    assert "the accepted tree is gone; it brought the line" in " ".join(text.split())
+
+
+@pytest.mark.slow
+def test_xdist_workers_leave_measuring_to_the_controller(repo):
+    pytest.importorskip("xdist")
+    write(repo, {"src/pkg/core.py": SLOWER})
+    code, text, rows = against(repo, "-n", "2")
+    assert code == 1, text
+    assert rows["test_work", "cpu"]["verdict"] == "regressed"
+    assert rows["test_steady", "cpu"]["verdict"] == "ok"
+
+
+@pytest.mark.slow
+def test_nothing_is_printed_while_measuring_under_q(repo):
+    write(repo, {"src/pkg/core.py": WORK + "\n# changed\n"})
+    assert "in pairs against HEAD" in run(repo, "--perf-against", "HEAD", "-k", "steady")[1]
+    assert "in pairs" not in run(repo, "--perf-against", "HEAD", "-k", "steady", "-q")[1]
+
+
+def test_measuring_is_one_purpose_at_a_time(repo):
+    code, text = run(repo, "--perf-against", "HEAD", "--perf-update")
+    assert code == 4
+    assert "contradict each other" in text
