@@ -69,7 +69,8 @@ class DataDigests:
     def of(self, array: NDArray[Any]) -> bytes:
         """Return 16 bytes that depend on values, shape and type; below 1 us for a known array."""
         known = self._known.get(id(array))
-        if known is not None and known[0]() is array and _is_frozen(array):
+        is_same = known is not None and known[0]() is array and not array.flags.writeable
+        if known is not None and is_same and (array.base is None or _is_frozen(array)):
             return known[1]
         digest = data_digest(array)
         if _is_frozen(array):
@@ -189,7 +190,7 @@ class FeatureCache:
             for name in parameters if len(parameters) == 1 else sorted(parameters):
                 value = parameters[name]
                 kind = value.__class__
-                parts += (name, kind, value if kind in PLAIN else _keyed(value))
+                parts += (name, kind, value if kind is int or kind in PLAIN else _keyed(value))
         except (TypeError, AttributeError):
             return None
         return tuple(parts)

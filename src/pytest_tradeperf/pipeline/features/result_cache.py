@@ -182,7 +182,8 @@ class ResultCache:
         self, file: Path, key: str, stamp: SourceStamp | None, answer: Mapping[str, NDArray[Any]]
     ) -> None:
         buffer = io.BytesIO()
-        np.savez(buffer, **{f"_{name}": array for name, array in answer.items()})
+        columns: dict[str, Any] = {f"_{name}": array for name, array in answer.items()}
+        np.savez(buffer, **columns)
         body = buffer.getvalue()
         header = {"format": FORMAT, "key": key, "checksum": hashlib.sha256(body).hexdigest()}
         header["source"] = None if stamp is None else asdict(stamp)
