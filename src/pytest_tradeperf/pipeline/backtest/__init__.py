@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_tradeperf.pipeline.backtest.desk import run_portfolio
     from pytest_tradeperf.pipeline.backtest.engine import run_backtest
     from pytest_tradeperf.pipeline.backtest.grid import SweepResult, sweep
     from pytest_tradeperf.pipeline.backtest.lookahead import LookaheadReport, check_lookahead
@@ -42,6 +43,7 @@ _HOME = {
     "Trade": "trades",
     "VolatilityTarget": "settings",
     "check_lookahead": "lookahead",
+    "run_portfolio": "desk",
     "run_backtest": "engine",
     "sweep": "grid",
     "walk_forward": "walkforward",
@@ -64,6 +66,7 @@ __all__ = [
     "VolatilityTarget",
     "check_lookahead",
     "run_backtest",
+    "run_portfolio",
     "sweep",
     "walk_forward",
 ]

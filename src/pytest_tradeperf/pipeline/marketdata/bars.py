@@ -80,7 +80,7 @@ class Bars:
         """Return the number of bars, missing ones included."""
         return int(self.timestamps.size)
 
-    def __getitem__(self, rows: slice) -> Bars:
+    def __getitem__(self, rows: object) -> Bars:
         """Return a part in time; the arrays are views, so nothing is copied.
 
         Parameters
@@ -88,7 +88,7 @@ class Bars:
         rows
             A slice with a positive step of 1; anything else would break the order of time.
         """
-        if not isinstance(rows, slice) or rows.step not in (None, 1):  # users pass ints
+        if not isinstance(rows, slice) or rows.step not in (None, 1):
             raise DataError(
                 f"bars of {self.symbol} can be cut with a plain slice like bars[10:20], got {rows!r}"
             )
