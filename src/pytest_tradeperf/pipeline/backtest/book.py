@@ -33,6 +33,7 @@ class Book:
         self.positions: dict[int, Position] = {}
         self.held: dict[int, float] = {}  # the positions' shares again: what valuing them on every bar reads
         self.marks = [0.0] * n_symbols
+        self.shorts: set[int] = set()
         self.rows: list[tuple[float, int, int, float, float, float, int, int]] = []
         self.changes: list[
             tuple[int, int, float]
@@ -51,14 +52,16 @@ class Book:
 
     def gross(self) -> float:
         """Return what all positions are worth at their marks, shorts counted as positive."""
+        if not self.shorts:
+            return self.value()
         marks, total = self.marks, 0.0
         for place, shares in self.held.items():
             total += (shares if shares > 0.0 else -shares) * marks[place]
         return total
 
-    def room(self) -> float:
-        """Return how much more the equity may carry, in money."""
-        return (self.cash + self.value()) / self.settings.margin - self.gross()
+    def room(self, worth: float) -> float:
+        """Return how much more the equity may carry, in money, given what all positions are worth."""
+        return (self.cash + worth) / self.settings.margin - (self.gross() if self.shorts else worth)
 
     def paid(self, price: float, direction: float, *, has_impact: bool = True) -> float:
         """Return the price after slippage and spread."""
@@ -84,6 +87,10 @@ class Book:
         rest = shares - reduces
         if rest != 0.0:
             self._increase(place, rest, paid, bar)
+        if self.held.get(place, 0.0) < 0.0:
+            self.shorts.add(place)
+        else:
+            self.shorts.discard(place)
 
     def _increase(self, place: int, shares: float, paid: float, bar: int) -> None:
         fee = self.settings.costs.charge(abs(shares), paid)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES, Totals
+from pytest_tradeperf.pipeline.backtest.totals import Totals, totals_from_rows
 from pytest_tradeperf.pipeline.backtest.trades import TradeColumns
 from pytest_tradeperf.pipeline.errors import MissingExtraError
 
@@ -27,6 +28,9 @@ def load_kernel() -> ModuleType:
     MissingExtraError
         numba is not installed.
     """
+    loaded = sys.modules.get("pytest_tradeperf.pipeline.backtest.kernel")
+    if loaded is not None:  # an import statement costs a fifth of a short run
+        return loaded
     try:
         from pytest_tradeperf.pipeline.backtest import kernel
     except ImportError as error:
@@ -50,8 +54,8 @@ def prepare() -> float:
 
 def simulate_compiled(
     plan: Plan, codes: NDArray[np.int8]
-) -> tuple[NDArray[np.float64], TradeColumns, Totals]:
-    """Return what :func:`~.reference.simulate` returns, and the totals that were added up on the way."""
+) -> tuple[NDArray[np.float64], TradeColumns, NDArray[np.float64]]:
+    """Return what :func:`~.reference.simulate` returns, and the totals, added up on the way, as a row."""
     kernel = load_kernel()
     equity = np.empty(codes.size)
     # Every entry needs a code of its own; one more row keeps the array from being empty, which means "do
@@ -71,7 +75,7 @@ def simulate_compiled(
         reason=whole[2],
         symbol=np.zeros(n_trades, dtype=np.int64),
     )
-    return equity, columns, totals_from_rows(sums[np.newaxis, :])
+    return equity, columns, sums
 
 
 def totals_compiled(plan: Plan, codes: NDArray[np.int8]) -> Totals:
@@ -80,11 +84,6 @@ def totals_compiled(plan: Plan, codes: NDArray[np.int8]) -> Totals:
     sums = np.empty((codes.shape[0], kernel.N_TOTALS))
     kernel.simulate_many(np.ascontiguousarray(codes), *_arguments(plan), sums)
     return totals_from_rows(sums)
-
-
-def totals_from_rows(sums: NDArray[np.float64]) -> Totals:
-    """Return totals from an array of shape (n_runs, number of totals), columns in the order of Totals."""
-    return Totals(**dict(zip(TOTAL_NAMES, sums.T, strict=True)))
 
 
 def _arguments(plan: Plan) -> tuple[Any, ...]:

@@ -44,5 +44,15 @@ def cross_table(
         return codes
     for start in range(0, fast.size, PAIRS):
         part = slice(start, start + PAIRS)
-        codes[part] = cross_signals(table[rows[0, part]], table[rows[1, part]], side)
+        codes[part] = cross_signals(_rows(table, rows[0, part]), _rows(table, rows[1, part]), side)
     return codes
+
+
+def _rows(table: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return rows of the table, as a view where they are one row or consecutive ones, as in a grid."""
+    first, last = int(places[0]), int(places[-1])
+    if first == last and (places == first).all():
+        return table[first : first + 1]
+    if last - first == places.size - 1 and (np.diff(places) == 1).all():
+        return table[first : last + 1]
+    return table[places]

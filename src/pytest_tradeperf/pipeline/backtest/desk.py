@@ -42,9 +42,6 @@ class Desk:
 
     def __init__(self, panel: Panel, settings: Settings) -> None:
         self._panel = panel
-        self._seen = [
-            np.searchsorted(member.timestamps, panel.timestamps, side="right") for member in panel.members
-        ]
         self._places = {name: place for place, name in enumerate(panel.symbols)}
         self._numbers = 0
         self.book = Book(settings, len(panel.symbols))
@@ -79,7 +76,8 @@ class Desk:
     def history(self, symbol: str) -> Bars:
         """Return the symbol's bars up to and including this one, as views."""
         place = self._place(symbol)
-        return self._panel.members[place][: int(self._seen[place][self.bar])]
+        member = self._panel.members[place]
+        return member[: int(np.searchsorted(member.timestamps, self.time, side="right"))]
 
     def position(self, symbol: str) -> float:
         """Return the shares held, below 0 for a short position."""
@@ -110,6 +108,11 @@ class Desk:
         before = len(self.orders)
         self.orders = [order for order in self.orders if order.number != number]
         return len(self.orders) < before
+
+    def withdraw(self, symbol: str) -> None:
+        """Withdraw all orders in one symbol."""
+        place = self._place(symbol)
+        self.orders = [order for order in self.orders if order.place != place]
 
     def _place(self, symbol: str) -> int:
         if symbol not in self._places:
@@ -206,7 +209,7 @@ def _run(desk: Desk, panel: Panel, decide: Any, name: str) -> NDArray[np.float64
         if settings.close_final and bar == len(panel) - 1:
             _leave_all(book, bar)
         equity.append(book.cash + book.value())
-        _decide(desk, decide, name)
+        _decide(desk, decide, name, equity[-1])
         if settings.fill == "same_close" and desk.orders:
             _fill_at(desk, bar, closes)
             equity[-1] = book.cash + book.value()
@@ -214,12 +217,12 @@ def _run(desk: Desk, panel: Panel, decide: Any, name: str) -> NDArray[np.float64
     return np.array(equity, dtype=np.float64)
 
 
-def _decide(desk: Desk, decide: Any, name: str) -> None:
+def _decide(desk: Desk, decide: Any, name: str, equity: float) -> None:
     """Ask the strategy; or liquidate instead, where equity does not carry the positions any more."""
     book, settings = desk.book, desk.book.settings
     if settings.close_final and desk.bar == desk.n_bars - 1:
         return
-    if book.positions and desk.equity <= settings.maintenance * book.gross():
+    if (book.shorts or settings.margin < 1.0) and equity <= settings.maintenance * book.gross():
         desk.orders = []
         for place in book.positions:
             desk.close(desk.symbols[place], reason=MARGIN)
@@ -271,7 +274,8 @@ def _fill_at(desk: Desk, bar: int, prices: list[float]) -> None:
             entering.append((order, change))
     if not entering:
         return
-    equity, room = book.cash + book.value(), book.room()
+    worth = book.value()
+    equity, room = book.cash + worth, book.room(worth)
     for order, change in entering:
         room -= _enter(book, order, change, prices[order.place], bar, equity=equity, room=room)
 
@@ -343,8 +347,9 @@ def _fill_quoted(book: Book, order: Order, price: float, bar: int, *, has_impact
         change -= out
     if change != 0.0 and not order.closes:
         factor = 1.0 + math.copysign(book.settings.costs.impact, change)
+        worth = book.value()
         raw = price if has_impact else price / factor
-        _enter(book, order, change, raw, bar, equity=book.cash + book.value(), room=book.room())
+        _enter(book, order, change, raw, bar, equity=book.cash + worth, room=book.room(worth))
 
 
 def _decider(strategy: Any, panel: Panel, settings: Settings) -> Any:
@@ -380,7 +385,7 @@ def _by_weights(strategy: Any, panel: Panel, settings: Settings) -> Any:
 
     def decide(desk: Desk) -> None:
         for symbol, weight in rows[desk.bar]:
-            desk.orders = [order for order in desk.orders if panel.symbols[order.place] != symbol]
+            desk.withdraw(symbol)
             desk.target(symbol, float(weight))
 
     return decide
@@ -403,7 +408,8 @@ def _by_signals(strategy: Any, panel: Panel, settings: Settings) -> Any:
     def decide(desk: Desk) -> None:
         for symbol, code in events.get(desk.bar, ()):
             held = desk.position(symbol)
-            desk.orders = [order for order in desk.orders if desk.symbols[order.place] != symbol]
+            if desk.orders:
+                desk.withdraw(symbol)
             if code == EXIT or (code == BUY and held < 0.0) or (code == SELL and held > 0.0):
                 desk.close(symbol)
             if (code == BUY and held <= 0.0) or (code == SELL and held >= 0.0):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_tradeperf.pipeline.backtest.strategies import Strategy
-    from pytest_tradeperf.pipeline.backtest.totals import Totals
     from pytest_tradeperf.pipeline.backtest.trades import TradeColumns
 
 EngineName = Literal["auto", "reference", "lanes", "compiled"]
@@ -120,7 +119,7 @@ def run_with_settings(
         codes = strategy_signals(strategy, bars)
     else:
         codes = stepwise_signals(strategy, bars, fast_window=fast_window)
-    equity, columns, totals = _simulate(chosen, plan, codes)
+    equity, columns, sums = _simulate(chosen, plan, codes)
     equity.flags.writeable = False
     result = BacktestResult(
         symbols=(bars.symbol,),
@@ -133,8 +132,8 @@ def run_with_settings(
         engine=chosen,
         note=note,
     )
-    if totals is not None:
-        result.__dict__["totals"] = totals  # what the cached property would add up again
+    if sums is not None:
+        result.__dict__["sums"] = sums  # what the cached totals would add up again
     return result
 
 
@@ -190,7 +189,7 @@ def _unsupported(engine: str, settings: Settings) -> str:
 
 def _simulate(
     engine: str, plan: Plan, codes: NDArray[np.int8]
-) -> tuple[NDArray[np.float64], TradeColumns, Totals | None]:
+) -> tuple[NDArray[np.float64], TradeColumns, NDArray[np.float64] | None]:
     if engine == "compiled":
         from pytest_tradeperf.pipeline.backtest.compiled import simulate_compiled
 

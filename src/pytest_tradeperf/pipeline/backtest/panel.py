@@ -69,7 +69,9 @@ def align(bars: Sequence[Bars]) -> Panel:
     if len(frames) > 1:
         described = ", ".join(f"{symbol} is {frame}" for frame, symbol in frames.items())
         raise DataError(f"timeframes differ ({described}): resample to a common one")
-    timestamps = np.unique(np.concatenate([member.timestamps for member in members]))
+    timestamps = members[0].timestamps
+    if not all(np.array_equal(member.timestamps, timestamps) for member in members):
+        timestamps = np.unique(np.concatenate([member.timestamps for member in members]))
     columns = {name: np.full((timestamps.size, len(members)), np.nan) for name in PRICE_FIELDS}
     for place, member in enumerate(members):
         rows = np.searchsorted(timestamps, member.timestamps)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_tradeperf.pipeline.backtest.metrics import WHOLE_NUMBERS, Metrics, metrics_of
-from pytest_tradeperf.pipeline.backtest.totals import Totals, totals_of
+from pytest_tradeperf.pipeline.backtest.totals import Totals, totals_from_rows, totals_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +70,9 @@ class BacktestResult:
     @cached_property
     def totals(self) -> Totals:
         """The sums behind the metrics, as arrays of shape (1,)."""
+        sums = self.__dict__.get("sums")
+        if sums is not None:
+            return totals_from_rows(sums[np.newaxis, :])
         return totals_of(self.equity, self.columns, cash=self.settings.cash)
 
     @cached_property

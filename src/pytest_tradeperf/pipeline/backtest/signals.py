@@ -35,18 +35,20 @@ def cross_signals(
     Parameters
     ----------
     fast, slow
-        ndarrays of shape (n_bars,) or (n_combinations, n_bars); NaN where the series does not exist yet.
+        ndarrays of shape (n_bars,) or (n_combinations, n_bars), or shapes that broadcast to one; NaN where
+        the
+        series does not exist yet.
 
     Returns
     -------
-    int8 ndarray of the same shape
+    int8 ndarray of the common shape
 
     Examples
     --------
     >>> cross_signals(np.array([1.0, 2, 2, 1]), np.array([1.0, 1, 2, 2]), "both").tolist()
     [0, 1, 0, -1]
     """
-    codes = np.zeros(fast.shape, dtype=np.int8)
+    codes = np.zeros(np.broadcast_shapes(fast.shape, slow.shape), dtype=np.int8)
     # A comparison with NaN is False: a bar on which one of the two does not exist is on neither side.
     up = (fast > slow)[..., 1:] & (fast <= slow)[..., :-1]
     down = (fast < slow)[..., 1:] & (fast >= slow)[..., :-1]

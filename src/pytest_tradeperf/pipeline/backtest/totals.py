@@ -83,6 +83,11 @@ def totals_of(equity: NDArray[np.float64], trades: TradeColumns, *, cash: float)
     return Totals(**{name: np.array([sums[name]], dtype=np.float64) for name in TOTAL_NAMES})
 
 
+def totals_from_rows(sums: NDArray[np.float64]) -> Totals:
+    """Return totals from an array of shape (n_runs, number of totals), columns in the order of Totals."""
+    return Totals(**dict(zip(TOTAL_NAMES, sums.T, strict=True)))
+
+
 def _curve_sums(path: list[float], cash: float) -> dict[str, float]:
     change = square = loss = 0.0
     low = high = trough = 1.0

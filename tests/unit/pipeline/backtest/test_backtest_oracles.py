@@ -87,8 +87,12 @@ def test_runs_agree_with_backtesting_py(symbol: str, side: Any, fees_bps: float)
     backtesting: Any = pytest.importorskip("backtesting", reason="backtesting.py is not installed")
     bars = load_bars(symbol)
     frame = frame_from_bars(bars).rename(columns=str.capitalize)
-    theirs = backtesting.Backtest(frame, crossing(10, 30, side), cash=100_000.0, commission=fees_bps * 1e-4).run()
-    ours = run_backtest(bars, MovingAverageCross(fast=10, slow=30, side=side), cash=100_000.0, fees_bps=fees_bps)
+    theirs = backtesting.Backtest(
+        frame, crossing(10, 30, side), cash=100_000.0, commission=fees_bps * 1e-4
+    ).run()
+    ours = run_backtest(
+        bars, MovingAverageCross(fast=10, slow=30, side=side), cash=100_000.0, fees_bps=fees_bps
+    )
     assert ours.n_trades == theirs["# Trades"]
     np.testing.assert_allclose(ours.equity, theirs["_equity_curve"]["Equity"], rtol=1e-9)
     assert ours.max_drawdown * 100 == pytest.approx(theirs["Max. Drawdown [%]"], rel=1e-9)
