@@ -124,7 +124,7 @@ def details_text(value: object) -> str:
     """Return JSON for a JSON column; NaN and infinity are refused because PostgreSQL refuses them."""
     try:
         return ENCODER.encode(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         message = (
             f"details cannot be stored as JSON: {error}; use text, finite numbers, lists and string keys"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_tradeperf.pipeline.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 ACTIONS: Final = ("buy", "sell", "hold", "abstain")
 TRADES: Final = ("buy", "sell")
@@ -159,7 +160,12 @@ def checked_time(name: str, value: datetime) -> datetime:
         example = "datetime(2024, 1, 2, tzinfo=UTC)"
         message = f"{name} is {value!r}: expected a datetime with a time zone, like {example}"
         raise DataError(message)
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise DataError(
+            f"{name} is {value!r}: expected a time whose UTC is in the years 1 to 9999"
+        ) from error
 
 
 def checked_outcome(key: str, outcome: float, label: str | None) -> float:
@@ -185,6 +191,10 @@ def _check_common(record: Decision | Signal) -> None:
     for name in ("as_of", "created_at"):
         object.__setattr__(record, name, checked_time(name, getattr(record, name)))
     _settle_number(record, "outcome", -math.inf, math.inf)
+    if not isinstance(record.details, Mapping) or not all(isinstance(name, str) for name in record.details):
+        raise DataError(
+            f"details of {record.symbol} are {record.details!r}: expected a dict with texts as keys"
+        )
 
 
 def _settle_number(record: Decision | Signal, name: str, low: float, high: float) -> None:
@@ -210,6 +220,8 @@ def _settle_number(record: Decision | Signal, name: str, low: float, high: float
 
 def _checked_vector(symbol: str, values: Sequence[float]) -> tuple[float, ...]:
     try:
+        if isinstance(values, (str, bytes)):
+            raise TypeError(f"it is {type(values).__name__}")  # noqa: TRY301 - a text is a sequence float() could read
         numbers = tuple(map(float, values))
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(

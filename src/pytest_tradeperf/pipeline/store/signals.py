@@ -300,9 +300,11 @@ class SignalStore:
         now
             Time it is counted back from; default the clock.
         """
-        if older_than <= timedelta(0):
+        if not isinstance(older_than, timedelta) or older_than <= timedelta(0):
             raise SettingError(f"older_than is {older_than!r}: expected a positive timedelta")
         moment = datetime.now(UTC) if now is None else checked_time("now", now)
+        if older_than >= moment - datetime.min.replace(tzinfo=UTC):
+            return Pruned(decisions=0, signals=0)  # longer than there have been years
         before = moment - older_than
         is_open = sa.and_(DECISIONS.c.closed_at.is_(None), DECISIONS.c.action.in_(TRADES))
         return Pruned(
@@ -347,7 +349,7 @@ class SignalStore:
             return None
         try:
             return self._outbox.keep(batch)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             LOG.warning(
                 "%d records of %s cannot be kept in %s: %s", len(batch), self.name, self._outbox.folder, error
             )

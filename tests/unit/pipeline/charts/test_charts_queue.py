@@ -206,7 +206,7 @@ def test_closing_in_an_error_drops_what_has_not_begun() -> None:
     first = queue.submit(Fake("first", before=wait))
     second = queue.submit(Fake("second"))
     begun.wait(LONG)
-    threading.Timer(0.05, open_gate.set).start()
+    second.add_done_callback(lambda _: open_gate.set())
     queue.__exit__(KeyError, KeyError(), None)
     assert first.result(LONG).png == b"first"
     assert second.result(LONG).error == "InterruptedError: the queue was closed before the chart was drawn"

@@ -30,6 +30,9 @@ def decision(**changes: Any) -> Decision:
         ({"entry_price": 0}, "expected a price above 0"),
         ({"entry_price": float("inf")}, "entry_price of GOOG is inf"),
         ({"as_of": datetime(2024, 1, 8)}, "as_of is .* expected a datetime with a time zone"),  # noqa: DTZ001
+        ({"as_of": datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))}, "in the years 1 to 9999"),
+        ({"details": None}, "details of GOOG are None: expected a dict"),
+        ({"details": {1: 2}}, "with texts as keys"),
         ({"symbol": ""}, "symbol is '': expected 1 to 32 printable characters"),
         ({"symbol": "A" * 33}, "expected 1 to 32"),
         ({"symbol": "A\x00B"}, "printable"),
@@ -50,9 +53,10 @@ def test_signal_refuses_a_vector_that_float32_cannot_hold(value: float) -> None:
         Signal(symbol="X", as_of=MONDAY, vector=[0.0, value])
 
 
-def test_signal_refuses_a_vector_of_text() -> None:
+@pytest.mark.parametrize("vector", [["a"], "123", b"123", [[1.0]], None, 5])
+def test_signal_refuses_a_vector_of_something_else(vector: Any) -> None:
     with pytest.raises(DataError, match="vector of X cannot be read as numbers"):
-        Signal(symbol="X", as_of=MONDAY, vector=["a"])  # type: ignore[list-item]
+        Signal(symbol="X", as_of=MONDAY, vector=vector)
 
 
 def test_numbers_of_numpy_become_plain_floats() -> None:

@@ -186,9 +186,24 @@ def test_retention_works_in_batches(url: str) -> None:
         assert store.prune(DAY, now=MONDAY + 2 * DAY).signals == 10
 
 
-def test_retention_of_nothing_is_refused(store: SignalStore) -> None:
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=-1), 30, None])
+def test_retention_of_nothing_is_refused(store: SignalStore, age: Any) -> None:
     with pytest.raises(SettingError, match="positive timedelta"):
-        store.prune(timedelta(0))
+        store.prune(age)
+
+
+def test_retention_beyond_all_time_keeps_everything(store: SignalStore) -> None:
+    store.add([signal(created_at=MONDAY)])
+    assert store.prune(timedelta.max).signals == 0
+
+
+def test_details_too_deep_for_json_are_refused(store: SignalStore) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(StoreError, match="details cannot be stored as JSON"):
+        store.add([decision(details={"deep": deep})])
+    assert store.decisions() == []
 
 
 def test_setups_are_what_was_known_at_the_time(store: SignalStore) -> None:
