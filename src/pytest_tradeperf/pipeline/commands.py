@@ -182,6 +182,6 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         asyncio.run(supervised())
     except (KeyboardInterrupt, asyncio.CancelledError):
         return True
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
         raise click.ClickException(str(error)) from error
     return False

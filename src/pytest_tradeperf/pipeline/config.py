@@ -80,6 +80,10 @@ class PipelineConfig:
     llm_timeout: float = _setting(20.0, "seconds", "for one call", low=0.001, high=3600)
     llm_batch: int = _setting(8, "count", "tickers that share one call for a vote; 1: none", low=1, high=100)
     llm_streaming: bool = _setting(True, "flag", "ask for streamed answers")
+    llm_cassette: str = _setting("", "text", "file to record answers to or replay them from; empty: none")
+    llm_cassette_mode: str = _setting(
+        "replay", "choice", "what to do with the cassette", choices=("replay", "record", "extend", "pass")
+    )
     llm_max_tokens: int = _setting(1_000_000, "count", "token budget of one run; beyond it nothing is sent")
     llm_max_usd: float = _setting(10.0, "number", "money budget of one run, US dollars")
     llm_price_prompt: float = _setting(0.0, "number", "US dollars a million prompt tokens", high=1e6)

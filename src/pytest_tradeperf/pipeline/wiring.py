@@ -62,7 +62,7 @@ async def opened(
         queue = await stack.enter_async_context(
             WorkQueue(workers=config.llm_workers, cache_ttl=config.llm_cache_ttl)
         )
-        model = model or await _model(config, reach, stack)
+        model = await _taped(config, model or await _model(config, reach, stack), stack)
         yield Parts(
             market=await _market(config, reach, as_of, stack),
             feeds=await _feeds(config, reach, as_of, stack),
@@ -202,6 +202,16 @@ async def _model(config: PipelineConfig, reach: _Reach, stack: AsyncExitStack) -
     except ValueError as error:
         raise SettingError(f"llm_url: {error}") from error
     return await stack.enter_async_context(client)
+
+
+async def _taped(config: PipelineConfig, model: ChatModel, stack: AsyncExitStack) -> ChatModel:
+    """Return the model behind the configured cassette, if there is one."""
+    if not config.llm_cassette:
+        return model
+    from pytest_tradeperf.pipeline.llm.cassette import Cassette, Mode
+
+    tape = Cassette(config.llm_cassette, mode=Mode(config.llm_cassette_mode), inner=model)
+    return await stack.enter_async_context(tape)
 
 
 async def _feeds(config: PipelineConfig, reach: _Reach, as_of: datetime, stack: AsyncExitStack) -> Feeds:

@@ -35,6 +35,7 @@ SAMPLES = {
     "tickers": ("ibm,msft", ("IBM", "MSFT")),
     "source": ("live", "live"),
     "market": ("network", "network"),
+    "llm_cassette_mode": ("record", "record"),
     "debate_arm": ("vote", "vote"),
     "debate_low": ("0.3", 0.3),
     "debate_high": ("0.7", 0.7),

@@ -19,6 +19,7 @@ from pytest_tradeperf.pipeline.config import PipelineConfig
 from pytest_tradeperf.pipeline.cycle import Cycle
 from pytest_tradeperf.pipeline.errors import SettingError
 from pytest_tradeperf.pipeline.llm.client import OpenAiModel
+from pytest_tradeperf.pipeline.llm.errors import LlmError
 from pytest_tradeperf.pipeline.marketdata import load_bars
 from pytest_tradeperf.pipeline.research import Mood, Silence
 from pytest_tradeperf.pipeline.wiring import debate_settings, ledger, opened
@@ -102,6 +103,20 @@ def test_a_market_named_network_is_asked_for_everything_and_needs_one(tmp_path):
     assert cycle_of(config).outcomes[0].researched.price != load_bars("IBM").close[-1]
     with pytest.raises(SettingError, match="needs source"):
         cycle_of(PipelineConfig(market="network", source="off", store="off", output=str(tmp_path)))
+
+
+def test_a_recorded_cycle_replays_without_its_model(tmp_path):
+    settings = {
+        "store": "off",
+        "charts": False,
+        "output": str(tmp_path),
+        "llm_cassette": str(tmp_path / "tape"),
+    }
+    first = cycle_of(PipelineConfig(llm_url="world", llm_cassette_mode="record", **settings))
+    again = cycle_of(PipelineConfig(llm_url="", **settings))
+    assert [o.decision.record for o in again.outcomes] == [o.decision.record for o in first.outcomes]
+    with pytest.raises(LlmError, match="cannot read the cassette"):
+        cycle_of(PipelineConfig(**settings | {"llm_cassette": str(tmp_path / "none")}))
 
 
 def test_live_without_feeds_is_as_of_now():

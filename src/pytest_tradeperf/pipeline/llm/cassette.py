@@ -102,10 +102,14 @@ class Cassette:
         return await self._record(request)
 
     def close(self) -> None:
-        """Write the tape if anything was recorded."""
-        if self._is_changed:
+        """Write the tape if anything was recorded; raises CassetteError where it cannot be written."""
+        if not self._is_changed:
+            return
+        try:
             write_tape(self.path, [r for key in sorted(self._tape) for r in self._tape[key]])
-            self._is_changed = False
+        except OSError as error:
+            raise CassetteError(f"cannot write the cassette {str(self.path)!r}: {error}") from error
+        self._is_changed = False
 
     async def _ask(self, request: Request) -> Completion:
         assert self._inner is not None

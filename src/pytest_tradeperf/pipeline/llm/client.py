@@ -248,7 +248,7 @@ class _Answer:
             content = choices[0][part].get("content") or ""
             if not isinstance(content, str):
                 raise MalformedError(f"the answer's content is {type(content).__name__}, expected text")
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise MalformedError(f"the answer is not a chat completion: {error!r}") from error
         self.text.append(content)
         return bool(content)

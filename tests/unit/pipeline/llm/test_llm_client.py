@@ -105,6 +105,13 @@ def test_a_rate_limit_that_stays_is_one_error_after_the_attempts(http, ask):
     assert len(endpoint.seen) == 2
 
 
+@pytest.mark.parametrize("wait", ["nan", "-5", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "0"])
+def test_a_wait_that_is_no_number_of_seconds_is_the_usual_pause(http, ask, wait):
+    busy = http.answer(b"{}", status="503 Service Unavailable", headers=f"Retry-After: {wait}")
+    got, endpoint = complete(http, [busy, http.ok("then")], ask())
+    assert (got.text, len(endpoint.seen)) == ("then", 2)
+
+
 def test_a_wait_longer_than_the_timeout_is_not_waited_for(http, ask):
     busy = http.answer(b"", status="429 Too Many Requests", headers="Retry-After: 600")
     got, endpoint = complete(http, [busy], ask())
@@ -247,6 +254,8 @@ def test_a_hundred_megabytes_are_cut_off(http, ask, is_streaming):
         b'{"choices": [{"message": {"content": {"a": 1}}}]}',
         b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": -5}}',
         b'{"choices": [{"message": {"content": "x"}}], "usage": 7}',
+        b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1e400}}',
+        b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": ' + b"9" * 5000 + b"}}",
         b'{"a":' * 100_000,
         b"\xff\xfe\x00",
     ],
