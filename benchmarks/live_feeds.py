@@ -152,6 +152,7 @@ def speed(tickers: Sequence[str], seeds: int, sequential: int) -> Table:
             f"{first.wall_s / paths[False]:.3f}",
             f"{second.wall_s * 1e3:.0f}",
             str(refused),
+            str(len(first.degraded)),
         )
     if sequential:
         with world("--seed", "0") as server:

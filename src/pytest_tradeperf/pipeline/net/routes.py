@@ -3,6 +3,8 @@
 import ssl
 from urllib.request import getproxies, proxy_bypass
 
+# httpx2 loads it inside the first request otherwise, which would wait 100 ms for it.
+import httpcore2  # noqa: F401
 import httpx2
 
 

@@ -7,8 +7,8 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
 from pytest_tradeperf.pipeline.world.companies import LISTED, mood_of, price_of, ticker_of, title_of
