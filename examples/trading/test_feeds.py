@@ -84,7 +84,7 @@ def test_twenty_tickers_by_four_sources(perf):
 @pytest.mark.perf_budget(wall="20 s", threshold="10%")
 def test_no_window_is_ever_above_the_rule(perf):
     feeds = Feeds()
-    virtual_time.run(feeds.gather([f"T{number:03d}" for number in range(40)]))
+    virtual_time.run(feeds.gather([f"T{number:03d}" for number in range(24)]))
     for name in SOURCES:
         rule = LIFELIKE_RULES[name]
         window = largest_window([entry.at_s for entry in feeds.entries(name)], rule.period_s)
