@@ -14,9 +14,10 @@ import numpy as np
 
 from pytest_tradeperf.pipeline.errors import SettingError
 from pytest_tradeperf.pipeline.features.indicators import checked_window
+from pytest_tradeperf.pipeline.features.precomputed import RETRACEMENTS, checked_ratios
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -219,6 +220,29 @@ class ExtremeUpdate:
         if self._at < self._width - 1 or self._missing_at > self._at - self._width:
             return NAN
         return self._best[0][1]
+
+
+class FibonacciUpdate:
+    """Retracement levels, as :func:`~pytest_tradeperf.pipeline.features.precomputed.fibonacci_levels`.
+
+    Examples
+    --------
+    >>> levels = FibonacciUpdate(2, (0.0, 0.5, 1.0))
+    >>> [levels.update(high, low) for high, low in ((10, 0), (20, 10))]
+    [(nan, nan, nan), (20.0, 10.0, 0.0)]
+    """
+
+    __slots__ = ("_highest", "_lowest", "_ratios")
+
+    def __init__(self, window: int, ratios: Sequence[float] = RETRACEMENTS) -> None:
+        self._ratios = checked_ratios(ratios).tolist()
+        self._highest = ExtremeUpdate(window)
+        self._lowest = ExtremeUpdate(window, lowest=True)
+
+    def update(self, high: float, low: float) -> tuple[float, ...]:
+        """Take the next bar and return one level a ratio."""
+        top, bottom = self._highest.update(high), self._lowest.update(low)
+        return tuple(top - ratio * (top - bottom) for ratio in self._ratios)
 
 
 def replayed(indicator: Indicator, values: Iterable[float]) -> NDArray[np.float64]:

@@ -63,14 +63,20 @@ def fibonacci_levels(
     >>> fibonacci_levels([10, 20], [0, 10], 2, (0.0, 0.5, 1.0))[:, -1]
     array([20., 10.,  0.])
     """
-    steps = np.asarray(ratios, dtype=np.float64)
-    if steps.ndim != 1 or not np.isfinite(steps).all():
-        raise SettingError(f"ratios are {ratios!r}: expected finite numbers, like (0.382, 0.5, 0.618)")
+    steps = checked_ratios(ratios)
     top, bottom = highest(high, window), lowest(low, window)
     if top.shape != bottom.shape:
         message = f"high has {top.size} bars and low {bottom.size}: give the columns of the same bars"
         raise SettingError(message)
     return np.asarray(top - steps[:, None] * (top - bottom))
+
+
+def checked_ratios(ratios: Sequence[float]) -> NDArray[np.float64]:
+    """Return the ratios as an array of shape (n_ratios,), or say what is wrong with them."""
+    steps = np.asarray(ratios, dtype=np.float64)
+    if steps.ndim != 1 or not np.isfinite(steps).all():
+        raise SettingError(f"ratios are {ratios!r}: expected finite numbers, like (0.382, 0.5, 0.618)")
+    return steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

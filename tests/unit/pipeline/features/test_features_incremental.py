@@ -16,10 +16,12 @@ from pytest_tradeperf.pipeline.features.incremental import (
     BollingerUpdate,
     EmaUpdate,
     ExtremeUpdate,
+    FibonacciUpdate,
     RsiUpdate,
     SmaUpdate,
     replayed,
 )
+from pytest_tradeperf.pipeline.features.precomputed import fibonacci_levels
 from pytest_tradeperf.pipeline.marketdata import load_bars
 
 if TYPE_CHECKING:
@@ -69,6 +71,22 @@ def test_range_updates_equal_the_batch(bars: list[tuple[float, float, float]], w
     update = AtrUpdate(window)
     one_by_one = np.array([update.update(*bar) for bar in bars], dtype=np.float64)
     same_bits(atr(columns[:, 0], columns[:, 1], columns[:, 2], window), one_by_one)
+
+
+@given(
+    bars=st.lists(st.tuples(PRICES, PRICES), max_size=60), window=st.integers(1, 25),
+    ratios=st.lists(st.floats(-2, 3), min_size=1, max_size=5),
+)  # fmt: skip
+@settings(max_examples=120, deadline=None)
+def test_level_updates_equal_the_batch(
+    bars: list[tuple[float, float]], window: int, ratios: list[float]
+) -> None:
+    columns = np.array(bars, dtype=np.float64).reshape(-1, 2)
+    update = FibonacciUpdate(window, ratios)
+    one_by_one = np.array([update.update(*bar) for bar in bars], dtype=np.float64).reshape(-1, len(ratios))
+    batch = fibonacci_levels(columns[:, 0], columns[:, 1], window, ratios)
+    for row, level in enumerate(batch):
+        same_bits(level, one_by_one[:, row])
 
 
 @pytest.mark.parametrize("window", [1, 2, 14, 200, 5_000])
