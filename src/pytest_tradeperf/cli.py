@@ -10,7 +10,7 @@ from pytest_tradeperf.errors import TradeperfError
 
 COMMANDS: Final = {
     "explain": (
-        "pytest_tradeperf.explain:explain",
+        "pytest_tradeperf.commands.explain:explain",
         "Say what was compared for a test, and why that verdict.",
     ),
     "backtest": ("pytest_tradeperf.pipeline.backtest.commands:backtest", "Run one strategy over one symbol."),

@@ -85,7 +85,7 @@ def prepare(command: str, root: Path, target: Path, seconds: float) -> None:
     try:
         done = subprocess.run(  # noqa: S602 - the user's own command from the user's own configuration
             command,
-            shell=True,
+            shell=True,  # nosec B602
             cwd=target,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -42,13 +42,13 @@ class CachingLoader(SourceFileLoader):
         key = hashlib.sha256(os.fsencode(path) + b"\0" + source).hexdigest()
         cached = self._cache / f"{key}.{sys.implementation.cache_tag}.code"
         with suppress(OSError, ValueError, EOFError, TypeError):
-            return _as_code(marshal.loads(cached.read_bytes()))  # noqa: S302 - our own file, private folder
+            return _as_code(marshal.loads(cached.read_bytes()))  # noqa: S302 # nosec B302 - our own file, private folder
         data = marshal.dumps(self.source_to_code(source, path))
         with suppress(OSError):
             scratch = cached.with_suffix(f".{os.getpid()}")
             scratch.write_bytes(data)
             scratch.replace(cached)
-        return _as_code(marshal.loads(data))  # noqa: S302
+        return _as_code(marshal.loads(data))  # noqa: S302 # nosec B302
 
 
 def _as_code(value: object) -> CodeType:

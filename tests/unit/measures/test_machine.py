@@ -1,6 +1,6 @@
 import datetime as dt
-import os
 import json
+import os
 import re
 from pathlib import Path
 
