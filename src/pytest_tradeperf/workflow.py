@@ -114,6 +114,9 @@ def _line(test: str, measurement: Measurement, environment: Environment) -> Base
         spread = measurement.detail.get("noise")
         noise = float(f"{spread:.2g}") if spread is not None else None
         value = _rounded(value, noise or 0.0)
+    elif metric.kind is Kind.COUNTER and isinstance(value, int | float) and value:
+        spread = abs((measurement.high or value) - (measurement.low or value)) / abs(value)
+        noise = float(f"{spread:.2g}") or None
     return BaselineLine(
         test=test,
         metric=metric,

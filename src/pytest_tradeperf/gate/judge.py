@@ -145,6 +145,10 @@ def _counter(test: str, measurement: Measurement, line: BaselineLine, extra: flo
         verdict = Verdict.IMPROVED
     else:
         verdict = Verdict.OK
+    unsteady = _unsteady(measurement, line)
+    if verdict is not Verdict.OK and abs(difference) <= unsteady:
+        note = f"passes over the same code differ by {format_quantity(unsteady, metric.unit)}: too unsteady"
+        return _row(test, measurement, line, Verdict.UNDECIDED, note=note)
     note = ""
     if verdict is not Verdict.OK:
         note = f"{format_quantity(old, metric.unit)} -> {format_quantity(new, metric.unit)}"
@@ -152,6 +156,15 @@ def _counter(test: str, measurement: Measurement, line: BaselineLine, extra: flo
     if verdict is Verdict.REGRESSED and line.text and measurement.text:
         row = replace(row, detail=grown_sites(line.text, measurement.text))
     return row
+
+
+def _unsteady(measurement: Measurement, line: BaselineLine) -> float:
+    """Return how far a counter moved by itself between passes, now or when it was accepted."""
+    now = 0.0
+    if measurement.low is not None and measurement.high is not None:
+        now = measurement.high - measurement.low
+    accepted = abs(line.value) * (line.noise or 0.0) if isinstance(line.value, int | float) else 0.0
+    return max(now, accepted)
 
 
 def _digest(test: str, measurement: Measurement, line: BaselineLine, extra: float) -> Row:

@@ -25,8 +25,11 @@ def heap_measurements(uses: Sequence[HeapUse], part: str = "") -> list[Measureme
     """Return the smallest peak and count over passes, with the sites that made up the peak.
 
     Only additions disturb these figures (a cache filled by the first pass, another thread), so the
-    smallest pass is the truest.
+    smallest pass is the truest. ``high`` is the largest, or the smallest where two passes agree on it: the
+    others then only filled caches. Code whose passes never agree (threads) is known by its spread.
     """
+    peaks = sorted(use.peak_bytes for use in uses)
+    counts = sorted(use.allocations for use in uses if use.allocations is not None)
     least = min(uses, key=lambda use: use.peak_bytes)
     is_python = least.mode is HeapMode.PYTHON
     peak = metrics.PEAK_MEMORY if is_python else metrics.PEAK_MEMORY_MALLOC
@@ -38,25 +41,29 @@ def heap_measurements(uses: Sequence[HeapUse], part: str = "") -> list[Measureme
         Measurement(
             metric=metrics.qualified(peak, part),
             value=least.peak_bytes,
-            low=min(use.peak_bytes for use in uses),
-            high=max(use.peak_bytes for use in uses),
+            low=peaks[0],
+            high=_settled(peaks),
             text=json.dumps(dict(sorted(sites.items())), ensure_ascii=True),
             detail={**detail, "sites": named},
         )
     ]
-    counts = [use.allocations for use in uses if use.allocations is not None]
     if counts:
         metric = metrics.ALLOCATIONS if is_python else metrics.ALLOCATIONS_MALLOC
         found.append(
             Measurement(
                 metric=metrics.qualified(metric, part),
-                value=min(counts),
-                low=min(counts),
-                high=max(counts),
+                value=counts[0],
+                low=counts[0],
+                high=_settled(counts),
                 detail=detail,
             )
         )
     return found
+
+
+def _settled(values: Sequence[int]) -> int:
+    """Return the upper end of sorted values, their lower end where two agree on that."""
+    return values[0] if values[1:2] == values[:1] else values[-1]
 
 
 def _without_line(where: str) -> str:
