@@ -163,27 +163,33 @@ def test_without_memray_a_limit_is_undecided_and_strict_fails(project, monkeypat
 
 
 def test_beside_another_tracker_there_is_one_clear_message(project):
-    class Manager:
-        pass
-
     project.makepyfile(
         """
         import pytest
         @pytest.mark.perf_budget(peak_memory="1 MiB")
         def test_limit(): pass
+        @pytest.mark.limit_memory("1 GB")
+        @pytest.mark.perf_budget(peak_memory="1 MiB")
+        def test_marked(): pass
         def test_fixture(perf_memory):
             perf_memory(list)
         """
     )
     project.makeconftest(
         """
+        def pytest_addoption(parser):
+            parser.addoption("--memray", action="store_true")
         def pytest_configure(config):
             config.pluginmanager.register(object(), "memray_manager")
+            config.addinivalue_line("markers", "limit_memory: pytest-memray's")
         """
     )
-    result = project.runpytest()
-    result.assert_outcomes(passed=1, failed=1)
+    project.runpytest().assert_outcomes(passed=3)
+    result = project.runpytest("--memray")
+    result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*run without --memray*", "*undecided*run without --memray"])
+    marked = project.runpytest("-k", "marked")
+    marked.stdout.fnmatch_lines(["*test_marked: undecided*its limit_memory marker*"])
 
 
 def test_the_fixture_measures_callables_and_blocks(project):

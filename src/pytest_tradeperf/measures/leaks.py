@@ -14,7 +14,7 @@ import threading
 import time
 from array import array
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +43,9 @@ LIMIT_NS: Final = 60_000_000_000
 _MAX_CALLS: Final = 20_000
 _MIN_CALLS: Final = 10
 _PROBE: Final = 10
+_PATIENCE: Final = 4
+"""Second stages run while something grows ever more slowly, before it is called still warming."""
+
 _ENOUGH: Final = {"bytes": 512 * 1024**2, "files": 200, "threads": 200, "tasks": 20_000}
 """How much may be leaked while looking."""
 
@@ -194,12 +197,8 @@ def searching(*, calls: int | None, floor_bytes: float | None, limit_ns: int) ->
         if not suspects:
             return LeakReport(verdict=LeakVerdict.CLEAN, calls=made)
         opened = _names()
-        second = _Series(MORE_ROUNDS)
-        for _ in range(MORE_ROUNDS):
-            yield k
-            second.snapshot()
-        made += MORE_ROUNDS * k
-        judged = [_persisting(g, second, k, floors[g.signal]) for g in suspects]
+        judged, stages = yield from _second_stages(suspects, k, floors)
+        made += stages * MORE_ROUNDS * k
         growth = tuple(g for g, verdict in judged if verdict is LeakVerdict.LEAKING)
         if not growth:
             warming = tuple(g for g, verdict in judged if verdict is LeakVerdict.WARMING)
@@ -220,6 +219,23 @@ def searching(*, calls: int | None, floor_bytes: float | None, limit_ns: int) ->
         )
     finally:
         thaw()
+
+
+def _second_stages(
+    suspects: Sequence[Growth], k: int, floors: Mapping[str, float]
+) -> Generator[int, int, tuple[list[tuple[Growth, LeakVerdict]], int]]:
+    """Run second stages until something leaks or nothing grows; return the last one's verdicts."""
+    stages = 0
+    while True:
+        series = _Series(MORE_ROUNDS)
+        for _ in range(MORE_ROUNDS):
+            yield k
+            series.snapshot()
+        stages += 1
+        judged = [_persisting(growth, series, k, floors[growth.signal]) for growth in suspects]
+        verdicts = {verdict for _, verdict in judged}
+        if stages == _PATIENCE or LeakVerdict.LEAKING in verdicts or LeakVerdict.WARMING not in verdicts:
+            return judged, stages
 
 
 def _calls_per_round(per_call_ns: int) -> int:
@@ -254,7 +270,7 @@ def _persisting(growth: Growth, series: "_Series", k: int, floor: float) -> tupl
     later, last = theil_sen_slope(values) / k, theil_sen_slope(values[-len(values) // 3 :]) / k
     p_value = rising_p_value(values)
     seen = Growth(signal=growth.signal, per_call=growth.per_call, later=later, last=last, p_value=p_value)
-    if last < floor or p_value >= SIGNIFICANT:
+    if last < floor or later < floor or p_value >= SIGNIFICANT:
         return seen, LeakVerdict.CLEAN
     if min(later, last) < KEEPS_ON * growth.per_call:
         return seen, LeakVerdict.WARMING

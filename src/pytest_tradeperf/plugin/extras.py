@@ -178,7 +178,7 @@ def _heap(item: pytest.Item, state: ItemState, settings: Settings, outcome: Outc
     from pytest_tradeperf.measures.memory import heap_measurements
     from pytest_tradeperf.plugin.heap import other_tracker, passes_of
 
-    reason = other_tracker(item.config) or missing_instrument()
+    reason = other_tracker(item) or missing_instrument()
     if reason is not None:
         outcome.unavailable |= dict.fromkeys(HEAP_LIMITS, reason)
         return

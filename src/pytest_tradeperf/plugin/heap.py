@@ -6,6 +6,9 @@ import pytest
 
 from pytest_tradeperf.plugin.session import SESSION
 
+MEMRAY_MARKERS: Final = ("limit_memory", "limit_leaks", "limit_leaked_objects")
+"""Markers for which pytest-memray tracks a test without being asked to on the command line."""
+
 STORED_PASSES: Final = 3
 """Tracked passes whose smallest figures are stored or judged against stored ones."""
 
@@ -16,8 +19,17 @@ def passes_of(config: pytest.Config) -> int:
     return STORED_PASSES if session is not None and session.settings.has_answer else 1
 
 
-def other_tracker(config: pytest.Config) -> str | None:
-    """Return why the heap cannot be tracked beside pytest-memray, None when that does not track."""
-    if config.pluginmanager.hasplugin("memray_manager"):
-        return "pytest-memray tracks this session, and memray allows one tracker: run without --memray"
-    return None
+def other_tracker(item: pytest.Item) -> str | None:
+    """Return why the heap of ``item`` cannot be tracked beside pytest-memray, None when it can."""
+    config = item.config
+    if not config.pluginmanager.hasplugin("memray_manager"):
+        return None
+    for name in MEMRAY_MARKERS:
+        if item.get_closest_marker(name) is not None:
+            return f"pytest-memray tracks this test for its {name} marker, and memray allows one tracker"
+    try:
+        is_on = config.getoption("memray", None) or config.getini("memray")
+    except ValueError:  # it declares no such setting
+        return None
+    told = "pytest-memray tracks this session, and memray allows one tracker: run without --memray"
+    return told if is_on else None

@@ -26,7 +26,7 @@ def memory_of(item: Any) -> PerfMemory:
         passes=passes_of(item.config),
         judge_leak=judge,
         mode=HeapMode(state.spec.heap) if state is not None else HeapMode.PYTHON,
-        refusal=other_tracker(item.config),
+        refusal=other_tracker(item),
     )
 
 
