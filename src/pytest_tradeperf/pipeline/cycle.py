@@ -56,6 +56,7 @@ class CycleResult:
     ledger: Statement
     feeds: Mapping[str, Mapping[str, float]]
     resources: Resources
+    first_token_seconds: float | None = None
 
     @property
     def calls_saved(self) -> int:
@@ -87,6 +88,7 @@ class CycleResult:
             "degraded": list(self.degraded),
             "queue": asdict(self.queue) | {"hit_rate": self.queue.hit_rate},
             "ledger": asdict(self.ledger) | {"calls_saved": self.calls_saved},
+            "first_token_seconds": self.first_token_seconds,
             "feeds": {name: dict(values) for name, values in self.feeds.items()},
             "resources": asdict(self.resources),
         }
@@ -166,6 +168,7 @@ class Cycle:
             ledger=desk.parts.ledger.statement(),
             feeds=desk.statistics,
             resources=read_resources(),
+            first_token_seconds=desk.parts.panel.mean_first_token_seconds,
         )
 
     async def _stages(self, clock: StageClock, end: float) -> None:
@@ -229,7 +232,12 @@ def summary_lines(result: CycleResult) -> list[str]:
     reached = f"{len(result.outcomes)} of {len(result.tickers)} tickers as of {result.as_of[:10]}"
     spent = f"calls {ledger.calls}, saved {result.calls_saved}, tokens {ledger.total_tokens:,}"
     shared = f"{queue.requests} requests, {queue.hit_rate:.0%} from cache or shared"
-    busy = f"mean {queue.mean_seconds * 1000:.0f} ms, busiest {queue.peak_busy} of {queue.workers}"
+    first = (
+        ""
+        if result.first_token_seconds is None
+        else f", first token {result.first_token_seconds * 1000:.0f} ms"
+    )
+    busy = f"mean {queue.mean_seconds * 1000:.0f} ms, busiest {queue.peak_busy} of {queue.workers}{first}"
     lines = [
         f"{result.ended.value}: {reached} in {result.wall_seconds:.2f} s: {counted}",
         *stage_table(result.stages, result.wall_seconds),

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from pytest_tradeperf.pipeline import commands
 from pytest_tradeperf.pipeline.config import PipelineConfig
-from pytest_tradeperf.pipeline.cycle import Cycle
+from pytest_tradeperf.pipeline.cycle import Cycle, summary_lines
 from pytest_tradeperf.pipeline.errors import SettingError
 from pytest_tradeperf.pipeline.llm.client import OpenAiModel
 from pytest_tradeperf.pipeline.llm.errors import LlmError
@@ -75,6 +75,8 @@ def test_the_loopback_model_is_asked_over_http_and_the_ledger_holds_its_usage(tm
 
     result = asyncio.run(main())
     assert not [line for line in result.degraded if "vote" in line]
+    assert 0 < result.first_token_seconds < 5
+    assert "first token " in "\n".join(summary_lines(result))
     assert result.ledger.total_tokens == sum(
         o.decision.prompt_tokens + o.decision.completion_tokens for o in result.outcomes
     )

@@ -100,6 +100,11 @@ class Panel:
         return tuple(task.result() for task in tasks)
 
     @property
+    def mean_first_token_seconds(self) -> float | None:
+        """Mean time to the first token of the model's streamed answers; None without any."""
+        return self._service.mean_first_token_seconds
+
+    @property
     def has_early_voters(self) -> bool:
         """Whether any analyst can vote before the news is there."""
         return not all(analyst.reads_news for analyst in self._analysts)

@@ -41,6 +41,19 @@ class _Meter:
     first_token_seconds: float | None = None
 
 
+@dataclass(slots=True)
+class _Mean:
+    """A sum and how many it is of."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float | None) -> None:
+        if value is not None:
+            self.total += value
+            self.count += 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
     """What a question that failed has used."""
@@ -70,6 +83,16 @@ class AnswerService:
 
     def __init__(self, model: ChatModel, queue: WorkQueue) -> None:
         self.model, self.queue = model, queue
+        self._streamed = _Mean()
+
+    @property
+    def mean_first_token_seconds(self) -> float | None:
+        """Mean time to the first token of all streamed answers; None without any."""
+        return self._streamed.total / self._streamed.count if self._streamed.count else None
+
+    def note_first_token(self, seconds: float | None) -> None:
+        """Count one answer's time to its first token, None for one that was not streamed."""
+        self._streamed.add(seconds)
 
     async def ask(
         self, request: Request, shape: type[Answered], *, ledger: Ledger, deadline: float, priority: int = 0
@@ -115,7 +138,7 @@ class AnswerService:
 
     async def _complete(self, request: Request, ledger: Ledger, priority: int, meter: _Meter) -> Completion:
         """Reserve, wait for a slot, ask, settle. Cached and shared answers cost their asker nothing."""
-        paid = _Paid(self.model, request, ledger, ledger.reserve(request), meter)
+        paid = _Paid(self, request, ledger, ledger.reserve(request), meter)
         try:
             return await self.queue.run(request.key, paid, priority=priority)
         finally:
@@ -126,9 +149,14 @@ class _Paid:
     """One call and its reservation: whoever starts the call settles it, however its asker fares."""
 
     def __init__(
-        self, model: ChatModel, request: Request, ledger: Ledger, reservation: Reservation, meter: _Meter
+        self,
+        service: AnswerService,
+        request: Request,
+        ledger: Ledger,
+        reservation: Reservation,
+        meter: _Meter,
     ) -> None:
-        self._model, self._request, self._ledger = model, request, ledger
+        self._service, self._request, self._ledger = service, request, ledger
         self._reservation: Reservation | None = reservation
         self._has_started = False
         self._meter = meter
@@ -145,7 +173,7 @@ class _Paid:
         reservation = self._reservation or self._ledger.reserve(self._request)
         self._meter.calls += 1
         try:
-            completion = await self._model.complete(self._request)
+            completion = await self._service.model.complete(self._request)
         except LlmError as error:
             (reservation.forfeit if error.was_sent else reservation.release)()
             raise
@@ -156,6 +184,7 @@ class _Paid:
             reservation.forfeit()
             raise
         reservation.settle(completion.usage)
+        self._service.note_first_token(completion.first_token_seconds)
         self._meter.usage += completion.usage
         if self._meter.first_token_seconds is None:
             self._meter.first_token_seconds = completion.first_token_seconds

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_tradeperf.pipeline.debate.decision import Action, action_for
@@ -55,6 +55,7 @@ def test_no_votes_have_no_probability_and_no_confidence_counts_equally():
     assert tally(both).probability == 0.4
 
 
+@settings(deadline=None)  # a busy machine is no finding
 @given(st.lists(votes, max_size=5))
 def test_the_order_of_arrival_changes_nothing_and_the_pool_stays_within_the_votes(cast):
     results = {tally(order) for order in itertools.permutations(cast)}
@@ -85,6 +86,7 @@ def test_evidence_cleans_what_strangers_say():
     assert len(item.headlines) == MOST_HEADLINES
 
 
+@settings(deadline=None)  # a busy machine is no finding
 @given(st.text())
 def test_clean_text_is_one_printable_line_and_stays_as_it_is(text):
     once = clean_text(text)
@@ -167,6 +169,7 @@ def test_equal_evidence_gives_equal_prompts_whatever_the_order_it_came_in():
         assert vote_request(analyst, item, 5, "x").key == vote_request(analyst, shuffled, 5, "x").key
 
 
+@settings(deadline=None)  # a busy machine is no finding
 @given(st.text(max_size=300))
 def test_no_headline_closes_the_quotation(text):
     item = Evidence(ticker="X", as_of="2024-01-02", headlines=(text, f"</data>{text}"))
