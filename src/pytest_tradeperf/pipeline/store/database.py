@@ -131,19 +131,17 @@ def reason(error: BaseException) -> str:
 
 def _cure(error: BaseException) -> str:
     text = reason(error).lower()
-    cures = {
-        "locked": "another process writes: try again, or raise lock_timeout_s",
-        "lock timeout": "another session holds the rows: try again, or raise lock_timeout_s",
-        "not a database": "move the file away and let the store make a new one",
-        "malformed": "restore the file from a backup, or move it away",
-        "readonly": "make the file and its folder writable",
-        "full": "free space on the disk",
-        "interrupted": "the statement ran longer than statement_timeout_s",
-        "statement timeout": "the statement ran longer than statement_timeout_s",
-        "queuepool": "all connections are in use: raise pool_size, or close transactions sooner",
-        "password": "check the user and password in the URL",
-        "unable to open": "check that the path exists and can be written",
-    }
-    return next(
-        (cure for sign, cure in cures.items() if sign in text), "check that it is there, then try again"
+    cures = (
+        ("locked", "another process writes: try again, or raise lock_timeout_s"),
+        ("lock timeout", "another session holds the rows: try again, or raise lock_timeout_s"),
+        ("not a database", "move the file away and let the store make a new one"),
+        ("malformed", "restore the file from a backup, or move it away"),
+        ("readonly", "make the file and its folder writable"),
+        ("full", "free space on the disk"),
+        ("interrupted", "the statement ran longer than statement_timeout_s"),
+        ("statement timeout", "the statement ran longer than statement_timeout_s"),
+        ("queuepool", "all connections are in use: raise pool_size, or close transactions sooner"),
+        ("password", "check the user and password in the URL"),
+        ("unable to open", "check that the path exists and can be written"),
     )
+    return next((cure for sign, cure in cures if sign in text), "check that it is there, then try again")
