@@ -163,7 +163,9 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--loaded", action="store_true", help="with a busy process for every CPU beside it")
-    parser.add_argument("--state", default="", help="name of the machine's state, when neither quiet nor --loaded")
+    parser.add_argument(
+        "--state", default="", help="name of the machine's state, when neither quiet nor --loaded"
+    )
     given = parser.parse_args()
     state = given.state or ("loaded" if given.loaded else "quiet")
     folder = given.folder.resolve()
@@ -173,9 +175,7 @@ def main() -> None:
         return
     with neighbours(given.loaded):
         if given.step == "record":
-            record(
-                folder, given.pairs, given.change / 100, state, given.minutes
-            )
+            record(folder, given.pairs, given.change / 100, state, given.minutes)
         else:
             live(folder, given.sessions, state, given.minutes)
 
@@ -377,10 +377,9 @@ def print_table(folder: Path) -> None:
     print("Pairs: robust sd, share above the threshold, by state, true change and workload")
     for (state, change, workload), ratios in sorted(recorded.items()):
         beyond = sum(r > math.log1p(THRESHOLD) for r in ratios) / len(ratios)
-        print(
-            f"  {state:7} {100 * change:+4.0f} % {workload:14} {len(ratios):4} pairs  median {100 * median(ratios):+6.2f} %"
-            f"  sd {100 * robust_sd(ratios):5.2f} %  above {100 * beyond:4.0f} %"
-        )
+        name = f"  {state:7} {100 * change:+4.0f} % {workload:14} {len(ratios):4} pairs"
+        spread = f"median {100 * median(ratios):+6.2f} %  sd {100 * robust_sd(ratios):5.2f} %"
+        print(f"{name}  {spread}  above {100 * beyond:4.0f} %")
     costs: dict[str, list[float]] = defaultdict(list)
     for line in lines(folder / "costs.jsonl"):
         costs[line["state"]].append(line["seconds"] / max(1, line["pairs"]))
@@ -395,9 +394,8 @@ def replayed(state: str, pools: dict[str, list[float]], design: Design, seconds:
     """Print sessions of 20 tests drawn from recorded A/A pairs, a change being a shift of the log ratio."""
     dice = random.Random(20)
     centred = {workload: [r - median(ratios) for r in ratios] for workload, ratios in pools.items()}
-    print(
-        f"\nReplayed, {state}: {TESTS} tests, threshold {THRESHOLD:.0%}, alpha {ALPHA:.0%}, up to {design.horizon} pairs"
-    )
+    rule = f"threshold {THRESHOLD:.0%}, alpha {ALPHA:.0%}, up to {design.horizon} pairs"
+    print(f"\nReplayed, {state}: {TESTS} tests, {rule}")
     for change in CHANGES:
         shift = math.log1p(change / 100)
         # Shifted pools are centred: at the threshold a pool's own median would decide every time.
@@ -408,7 +406,9 @@ def replayed(state: str, pools: dict[str, list[float]], design: Design, seconds:
             answers = []
             for i in range(TESTS):
                 workload = list(pools)[i % len(pools)]
-                answer, used = decide(centred[workload] if change else pools[workload], design, THRESHOLD, dice, shift=shift)
+                answer, used = decide(
+                    centred[workload] if change else pools[workload], design, THRESHOLD, dice, shift=shift
+                )
                 answers.append(answer is Answer.REGRESSED)
                 by_workload[workload].append(answers[-1])
                 pairs.append(used)
@@ -417,15 +417,13 @@ def replayed(state: str, pools: dict[str, list[float]], design: Design, seconds:
         cost = f"{sum(pairs) / len(pairs) * seconds:5.1f} s a test"
         if change <= 100 * THRESHOLD:
             rate = Rate(count=alarms, trials=sessions)
-            print(
-                f"  true {change:+3} %: false alarm in {rate.share:6.2%} of {sessions} sessions (upper 95 %: {rate.upper:.2%}), {cost}"
-            )
+            found_in = f"{rate.share:6.2%} of {sessions} sessions (upper 95 %: {rate.upper:.2%})"
+            print(f"  true {change:+3} %: false alarm in {found_in}, {cost}")
         else:
             worst = min(by_workload, key=lambda w: sum(by_workload[w]) / len(by_workload[w]))
             low = sum(by_workload[worst]) / len(by_workload[worst])
-            print(
-                f"  true {change:+3} %: found {found / sessions / TESTS:6.1%}, least {low:6.1%} ({worst}), {cost}"
-            )
+            share = f"found {found / sessions / TESTS:6.1%}, least {low:6.1%} ({worst})"
+            print(f"  true {change:+3} %: {share}, {cost}")
 
 
 def print_live(folder: Path) -> None:
@@ -434,9 +432,8 @@ def print_live(folder: Path) -> None:
     for line in lines(folder / "live.jsonl"):
         sessions[line["state"]].append(line)
     for state, found in sorted(sessions.items()):
-        print(
-            f"\nLive, {state}: {len(found)} sessions of {TESTS} tests, {median(s['seconds'] for s in found):.0f} s each"
-        )
+        seconds = median(s["seconds"] for s in found)
+        print(f"\nLive, {state}: {len(found)} sessions of {TESTS} tests, {seconds:.0f} s each")
         rules = {"tradeperf 1 %": [s["failed"] for s in found]}
         for name in found[0]["peer"]:
             rules[f"benchmark {name}"] = [s["peer"][name] for s in found]
@@ -454,9 +451,8 @@ def print_live(folder: Path) -> None:
                     if round(100 * c) == change
                 ]
                 cells.append(f"+{change} % {sum(hits)}/{len(hits)}")
-            print(
-                f"  {name:24} false alarm in {rate.count} (upper 95 %: {rate.upper:.0%});  found {', '.join(cells)}"
-            )
+            alarm = f"false alarm in {rate.count} (upper 95 %: {rate.upper:.0%})"
+            print(f"  {name:24} {alarm};  found {', '.join(cells)}")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ class Arena:
     overlay: tuple[str, ...] = ()
     prepare: str = ""
     tooling: frozenset[str] = frozenset()
+    most_regressions: int = 0
 
     @property
     def design(self) -> Design:
@@ -162,6 +163,7 @@ def measure_against(
             seconds=seconds,
             seed=arena.seed,
             pairs=pairs,
+            most_regressions=arena.most_regressions,
         )
         outcomes = measure_pairs(request, on_progress=on_progress, on_pair=on_pair)
     for outcome in outcomes.values():
@@ -237,7 +239,8 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
         verdict, note = problem
         return replace(row, verdict=verdict, note=note, evidence=_evidence(outcome, None, arena, reference))
     if series is None or look is None:
-        note = f"not measured: {outcome.message or 'the time was spent'}; --perf-time gives more"
+        cure = "" if outcome.end is End.STOPPED else "; --perf-time gives more"
+        note = f"not measured: {outcome.message or 'the time was spent'}{cure}"
         return replace(row, note=note, evidence=_evidence(outcome, series, arena, reference))
     is_follower = clock is not series.clock
     own = _of_value(series.look(arena.design, timing.threshold, clock), metric) if is_follower else look
@@ -293,19 +296,21 @@ def _note(
             return f"regressions from {format_percent(look.detectable)} would show ({look.pairs} pairs)"
         case _:
             pass
+    return f"{span} after {look.pairs} pairs{_why_open(outcome, series, arena=arena, threshold=threshold)}"
+
+
+def _why_open(outcome: Outcome, series: Series, *, arena: Arena, threshold: float) -> str:
+    """Return the end of a sentence: why there are no more pairs, and what would decide."""
+    if outcome.end is End.STOPPED:
+        return f"; {outcome.message}"
     if outcome.end is End.DECIDED:
-        return f"{span} so far; not measured further, the test has regressed"
+        return "; not measured further, the test has regressed"
+    if outcome.end is not End.TIME:
+        return f": too close to the threshold of {format_percent(threshold)} to decide on this machine"
     needed = arena.design.pairs_needed(series.ratios[series.clock], threshold)
     seconds = needed * outcome.seconds / max(1, outcome.pairs)
-    if outcome.end is End.TIME:
-        cure = (
-            f"about {seconds:.0f} s of --perf-time would" if math.isfinite(needed) else "more --perf-time may"
-        )
-        return f"{span} after {look.pairs} pairs, then the time was spent; {cure} decide"
-    return (
-        f"{span} after {look.pairs} pairs: too close to the threshold of "
-        f"{format_percent(threshold)} to decide on this machine"
-    )
+    cure = f"about {seconds:.0f} s of --perf-time would" if math.isfinite(needed) else "more --perf-time may"
+    return f", then the time was spent; {cure} decide"
 
 
 def _problem(outcome: Outcome, reference: Reference) -> tuple[Verdict, str] | None:
@@ -336,6 +341,7 @@ def _evidence(outcome: Outcome, series: Series | None, arena: Arena, reference: 
         "alpha": arena.alpha,
         "comparisons": arena.comparisons,
         "seed": arena.seed,
+        "pinned": outcome.is_pinned,
     }
     if series is not None:
         found["clock"] = series.clock.value

@@ -114,6 +114,7 @@ def test_slower_work_fails_its_test_alone_and_can_be_explained(repo):
     assert row["verdict"] == "regressed"
     assert 0.8 < row["change"] < 1.2
     assert row["change_low"] > row["threshold"]
+    assert row["evidence"]["comparisons"] == 2, "one alpha for both tests"
     assert rows["test_steady", "cpu"]["verdict"] == "ok"
     assert rows["test_steady", "cpu"]["detectable"] <= 0.02
     assert "work (src/pkg/core.py:2)" in text

@@ -47,7 +47,7 @@ class Request:
     """What to measure and how far to go.
 
     ``design`` says how one timing is decided. With ``pairs`` every test gets exactly that many,
-    decided or not.
+    decided or not. ``most_regressions`` ends the measuring when so many tests have regressed (0: never).
     """
 
     suspects: tuple[Suspect, ...]
@@ -57,6 +57,7 @@ class Request:
     seed: int
     pace: Pace = PACE
     pairs: int | None = None
+    most_regressions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,7 @@ class _Measuring:
             except (ClosedError, LateError) as error:
                 self._end(batch, End.ERROR, "head", str(error))
             self._report()
+            self._stop_early()
         regressed = [
             s for s in suspects if Answer.REGRESSED in self.outcomes[s.test].answers(self._request.design)
         ]
@@ -162,6 +164,15 @@ class _Measuring:
             outcome = self.outcomes[suspect.test]
             outcome.end, outcome.side, outcome.message = end, side, message
 
+    def _stop_early(self) -> None:
+        """End all tests once as many have regressed as the user wants to see."""
+        most, design = self._request.most_regressions, self._request.design
+        failed = sum(Answer.REGRESSED in o.answers(design) for o in self.outcomes.values()) if most else 0
+        if most and failed >= most:
+            self._end(
+                self._request.suspects, End.STOPPED, "", f"stopped after {failed} regressions, as asked"
+            )
+
     # -- one pair
 
     def _pair(self, batch: Sequence[Suspect], *, is_parallel: bool, profile: bool) -> None:
@@ -174,8 +185,9 @@ class _Measuring:
                 return
             self._compare_collections(batch, ready)
             cpus = self._cpus.allowed if is_parallel else self._cpus.choose()
-            for side in SIDES:
-                self._say(pair, side, do="pin", cpus=cpus)
+            pinned = [self._say(pair, side, do="pin", cpus=cpus)["ok"] for side in SIDES]
+            for suspect in batch:
+                self.outcomes[suspect.test].is_pinned = all(pinned)
             lockstep = Lockstep(
                 pair.channels, pace=self._request.pace, last_words=pair.last_words, profile=profile
             )

@@ -31,6 +31,7 @@ class End(StrEnum):
     DECIDED = "decided"
     HORIZON = "horizon"
     TIME = "time"
+    STOPPED = "stopped"
     ABSENT = "absent"
     BROKEN = "broken"
     FAILED = "failed"
@@ -80,6 +81,7 @@ class Outcome:
     end: End | None = None
     side: str = ""
     message: str = ""
+    is_pinned: bool = True
     growths: dict[str, list[Growth]] = field(default_factory=dict)
 
     def add(self, pair: TestPair, *, is_parallel: bool, higher_is_better: frozenset[str]) -> None:

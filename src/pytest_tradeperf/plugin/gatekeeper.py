@@ -49,6 +49,7 @@ class Gatekeeper:
             check_writable(settings.baselines)
         self.tooling = frozenset(sys.modules)
         self.collected = Collected(config)
+        self.gated: dict[str, TestRecord] = {}
         self.rows: list[Row] = []
         self.messages: list[str] = []
         self.held: list[list[pytest.TestReport]] = []
@@ -163,6 +164,7 @@ class Gatekeeper:
 
     def _judge(self, held: list[pytest.TestReport]) -> Judgement:
         records = [record for report in held if (record := record_of(report)) is not None]
+        self.gated |= {record.test: record for record in records}
         return judge_run(records, self.baseline, self.context)
 
     def _settle(self, session: pytest.Session, *, finished: bool) -> None:
@@ -184,6 +186,7 @@ class Gatekeeper:
         """Measure every held test in pairs against a revision, or against itself."""
         held, self.held = self.held, []
         records = [record for reports in held for report in reports if (record := record_of(report))]
+        self.gated |= {record.test: record for record in records}
         measured: list[Row] = []
         try:
             if finished and records:

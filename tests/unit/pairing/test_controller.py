@@ -48,6 +48,7 @@ def run(
         seed=1,
         pace=Pace(side_ns=4_000_000),
         pairs=more.pop("pairs", None),
+        most_regressions=more.pop("most_regressions", 0),
     )
     outcomes = measure_pairs(request, clock=Clockwork(step), start_pair=pairs_of(tests, log, ready), **more)
     return outcomes, log
@@ -204,6 +205,15 @@ def test_sides_that_did_not_run_two_codes_decide_nothing(
     outcomes, _ = run({"slow": SLOW})
     assert outcomes["slow"].end is end
     assert outcomes["slow"].series == {}
+
+
+def test_first_regression_ends_the_measuring_when_asked() -> None:
+    suspects = [Suspect(test="slow", threshold=0.02), Suspect(test="both", threshold=0.02, is_parallel=True)]
+    outcomes, _ = run({"slow": SLOW, "both": SLOW}, suspects=suspects, most_regressions=1)
+    assert outcomes["slow"].end is End.DECIDED
+    assert outcomes["both"].end is End.STOPPED
+    assert outcomes["both"].pairs == 0
+    assert "stopped after 1 regressions" in outcomes["both"].message
 
 
 def test_progress_names_the_worst_and_the_time_left() -> None:
