@@ -3,8 +3,13 @@ from pathlib import Path
 import pytest
 
 # Loaded once here, or every inner session would import them anew.
+import pytest_tradeperf.measures.gpu.perf
+import pytest_tradeperf.measures.leaks
+import pytest_tradeperf.measures.loop
 import pytest_tradeperf.plugin.confirm
 import pytest_tradeperf.plugin.gatekeeper
+import pytest_tradeperf.plugin.importing
+import pytest_tradeperf.plugin.memory
 import pytest_tradeperf.plugin.xdist  # noqa: F401
 
 INI = """

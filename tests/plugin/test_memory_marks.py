@@ -295,6 +295,33 @@ def test_leaks_fail_their_tests_and_clean_ones_pass(project, workers):
     )
 
 
+def test_classes_unittest_and_expected_failures_are_measured_too(project):
+    project.makepyfile(
+        """
+        import unittest, pytest
+        kept = []
+        class TestOld(unittest.TestCase):
+            @pytest.mark.perf_leak(calls=20)
+            def test_leaks(self):
+                kept.append(object())
+        @pytest.mark.perf_leak(calls=20)
+        class TestNew:
+            @pytest.mark.parametrize("keep", [False, True])
+            def test_it(self, keep):
+                if keep:
+                    kept.append(object())
+        @pytest.mark.perf_budget(peak_memory="1 B")
+        @pytest.mark.xfail
+        def test_expected():
+            bytearray(100)
+        @pytest.mark.perf_leak
+        @pytest.mark.skip
+        def test_skipped(): pass
+        """
+    )
+    project.runpytest().assert_outcomes(passed=1, failed=2, xfailed=1, skipped=1)
+
+
 def test_a_search_without_time_is_undecided(project):
     project.makepyfile(
         """

@@ -147,6 +147,8 @@ def _conclude(
     if bad:
         del call.tradeperf  # what a failing test measured is not kept
         over(call, bad)
+        if hasattr(call, "wasxfail"):  # the failure that its xfail mark expects
+            call.outcome = "skipped"
 
 
 def fails(row: Row, settings: Settings) -> bool:

@@ -32,10 +32,10 @@ def memory_of(item: Any) -> PerfMemory:
 
 def leak_row(test: str, metric: str, report: LeakReport) -> Row | None:
     """Return the row of a leak or of an open question, None for a clean report."""
-    if report.verdict is LeakVerdict.CLEAN:
+    if report.verdict == LeakVerdict.CLEAN:
         return None
     lines = report.describe()
-    is_leak = report.verdict is LeakVerdict.LEAKING
+    is_leak = report.verdict == LeakVerdict.LEAKING
     head = 2 if is_leak else 1
     return Row(
         test=test,
