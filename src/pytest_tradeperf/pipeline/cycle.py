@@ -17,7 +17,7 @@ from pytest_tradeperf.pipeline.stages import Progress, StageClock, StageTime, st
 _LAST_SHARE: Final = 0.15
 _LAST_SECONDS: Final = 3.0
 """Share of the time that is kept for charts and alerts, and the most: a chart takes tenths of a second."""
-_SPARE_SHARE: Final = 0.04
+_SPARE_SHARE: Final = 0.06
 """Share of the time that is kept for alerts and saving when charts take all they may."""
 
 

@@ -236,7 +236,7 @@ def test_a_chart_that_fails_or_is_late_leaves_the_rest():
     assert "chart gauge-FB: no scale" in result.degraded
     assert set(result.charts) == {"AAPL", "GOOG", "MSFT", "FB"}
     result, _, seconds, left = going(parts={"charts": Charts(seconds=100)}, debate=debate, seconds=10.0)
-    assert seconds == pytest.approx(9.6)
+    assert seconds == pytest.approx(9.4)
     assert result.charts == {}
     assert sum("not within" in line for line in result.degraded) == 5
     assert not left
