@@ -207,6 +207,7 @@ def suspects(wanted: Iterable[Timing]) -> list[Suspect]:
                 test=test,
                 threshold=group[0].threshold,
                 call_seconds=sum(walls.values()) / 1e9,
+                parts=max(1, len(walls)),
                 is_parallel=max(shares, default=0.0) > PARALLEL,
                 higher_is_better=frozenset(t.metric.name for t in group if t.metric.better is Better.HIGHER),
             )
@@ -284,7 +285,8 @@ def _inverse(change: float) -> float:
 def _note(
     look: Look, outcome: Outcome, series: Series, *, arena: Arena, threshold: float, against: str
 ) -> str:
-    span = f"[{_percent(look.low)} .. {_percent(look.high)}]"
+    known = _finite(look.low) is not None and _finite(look.high) is not None
+    span = f"[{_percent(look.low)} .. {_percent(look.high)}]" if known else "no interval yet"
     match look.answer:
         case Answer.REGRESSED:
             factor = 1 + look.change

@@ -23,6 +23,7 @@ _START_SECONDS: Final = 120.0
 _HANG_SECONDS: Final = 5.0
 _HANG_FACTOR: Final = 20.0
 _LEAST_COST: Final = 0.7
+_START_COST: Final = 1.0
 _PRECISION: Final = 0.125
 """Standard error within a pair, as a share of the threshold, below which more turns add little:
 what differs from process to process is then larger."""
@@ -38,6 +39,7 @@ class Suspect:
     test: str
     threshold: float
     call_seconds: float = 0.1
+    parts: int = 1
     is_parallel: bool = False
     higher_is_better: frozenset[str] = frozenset()
 
@@ -111,7 +113,8 @@ class _Measuring:
         self._dice = random.Random(request.seed)
         self._cpus = QuietCpu(request.seed)
         self._is_verified = False
-        self._costs = {s.test: max(_LEAST_COST, _CALLS * s.call_seconds) for s in request.suspects}
+        self._costs = {s.test: max(_LEAST_COST * s.parts, _CALLS * s.call_seconds) for s in request.suspects}
+        self._start_cost = _START_COST
         self._pairs = 0
         self.outcomes = {s.test: Outcome(test=s.test, threshold=s.threshold) for s in request.suspects}
 
@@ -140,13 +143,13 @@ class _Measuring:
         left = self._deadline - self._clock()
         wanted = self._request.pairs or self._request.design.fewest
         batch: list[Suspect] = []
-        together = 0.0
+        together = self._start_cost
         for suspect in sorted(self._open(suspects), key=lambda s: self._costs[s.test]):
             together += self._costs[suspect.test]
             missing = max(1, wanted - self.outcomes[suspect.test].pairs)
             if together * missing > left and (batch or self.outcomes[suspect.test].pairs == 0):
                 if not batch:
-                    need = self._costs[suspect.test] * missing
+                    need = (self._costs[suspect.test] + self._start_cost) * missing
                     self._end([suspect], End.TIME, "", f"{missing} pairs would take about {need:.0f} s")
                     together -= self._costs[suspect.test]
                 continue
@@ -179,10 +182,12 @@ class _Measuring:
         plan = self._request.plan
         payload = {**plan.payload, "tests": [s.test for s in batch]}
         seed = self._dice.getrandbits(48)
+        began = self._clock()
         with self._start_pair(replace(plan, payload=payload), seed=seed, parallel=is_parallel) as pair:
             ready = {side: self._start(pair, side, batch) for side in SIDES}
             if not all(ready.values()):
                 return
+            self._start_cost = self._clock() - began
             self._compare_collections(batch, ready)
             cpus = self._cpus.allowed if is_parallel else self._cpus.choose()
             pinned = [self._say(pair, side, do="pin", cpus=cpus)["ok"] for side in SIDES]

@@ -13,6 +13,7 @@ import importlib.util
 import marshal
 import os
 import sys
+import sysconfig
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -84,6 +85,10 @@ class Redirect:
         self._overlay = tuple(overlay)
         self._cache = cache
         self._busy = threading.local()
+        self._installed = tuple(
+            f"{os.path.realpath(sysconfig.get_path(p))}{os.sep}" for p in ("purelib", "platlib")
+        )
+        self._names = self._defined_names()
         self.absent: dict[str, str] = {}
 
     def install(self) -> None:
@@ -147,6 +152,8 @@ class Redirect:
         origin = os.path.realpath(spec.origin)
         here = self._source_path(origin, self._side)
         inner = here if here is not None else self._source_path(origin, self._head)
+        if inner is None and name in self._names and origin.startswith(self._installed):
+            inner = self._names[name]  # an installed copy of the project stands for its source
         if inner is None:
             self._refuse_stray(name, path, origin)
             return spec
@@ -258,6 +265,23 @@ class Redirect:
                 "set perf_prepare to build it there",
                 name=name,
             )
+
+    def _defined_names(self) -> dict[str, str]:
+        """Return the file of each module that the sources define at their top, by dotted name."""
+        found = {}
+        for source in self._sources:
+            place = self._head / source
+            is_container = place.is_dir() and not (place / "__init__.py").is_file()
+            for entry in sorted(place.iterdir()) if is_container else [place]:
+                file = entry / "__init__.py" if entry.is_dir() else entry
+                if file.suffix != ".py" or not file.is_file():
+                    continue
+                parts, parent = [entry.stem], entry.parent
+                while (parent / "__init__.py").is_file():
+                    parts.insert(0, parent.name)
+                    parent = parent.parent
+                found[".".join(parts)] = file.relative_to(self._head).as_posix()
+        return found
 
     # -- paths
 

@@ -130,6 +130,23 @@ def test_finder_of_an_editable_install_does_not_reach_round(sides: Sides, how: s
     assert absent == {"pkg.new": "src/pkg/new.py"}
 
 
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_installed_copy_of_the_project_stands_for_its_source(sides: Sides, tmp_path: Path, side: str) -> None:
+    sides.both("src/pkg/__init__.py", "src/pkg/a.py", "src/pkg/part/__init__.py")
+    library = tmp_path / "site-packages"
+    write(
+        library,
+        {f"pkg/{name}": "WHO = 'installed'\n" for name in ("__init__.py", "a.py", "part/__init__.py")},
+    )
+    before = f"sys.path.append({str(library)!r}); import sysconfig; sysconfig.get_path = lambda _: {str(library)!r}"
+    found, *_ = sides.load("pkg", "pkg.a", path="nowhere", before=before, side=side)
+    assert found == {"pkg": side, "pkg.a": side}
+    found, *_ = sides.load(
+        "pkg", "pkg.part", path="nowhere", before=before, side=side, sources=("src/pkg/part",)
+    )
+    assert found == {"pkg": "installed", "pkg.part": side}
+
+
 def test_module_built_into_a_build_folder_is_refused_with_the_cure(sides: Sides) -> None:
     sides.both("src/pkg/__init__.py")
     write(sides.head, {"build/pkg/fast.py": "WHO = 'head'\n"})
