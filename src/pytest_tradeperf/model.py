@@ -15,11 +15,15 @@ Json: TypeAlias = Any
 
 
 class Kind(StrEnum):
-    """How a metric is judged: by paired measurement, by tolerance, or by equality."""
+    """How a metric is judged: by paired measurement, by tolerance, by equality, or by limits alone.
+
+    A gauge depends on what else the process did: it is recorded, never stored or gated.
+    """
 
     TIMING = "timing"
     COUNTER = "counter"
     DIGEST = "digest"
+    GAUGE = "gauge"
 
 
 class Better(StrEnum):

@@ -92,6 +92,8 @@ def accept(
         for metric in old:
             lines.pop((record.test, metric), None)
         for measurement in record.measurements:
+            if measurement.metric.kind is Kind.GAUGE:
+                continue
             line = _line(record.test, measurement, environment)
             before = old.get(line.metric.name)
             lines[line.key] = line if before is None else _settled(before, line)

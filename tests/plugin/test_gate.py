@@ -356,3 +356,25 @@ def test_rows_of_kind_error_exit_with_three(accepted, monkeypatch):
     result = accepted.runpytest("--perf-gate")
     assert result.ret == 3
     result.stdout.fnmatch_lines(["*error*", "*a measuring process ended with exit code 1*"])
+
+
+def test_resident_growth_is_gated_and_the_size_of_the_process_is_not(project, baseline_of):
+    body = """
+import pytest
+held = []
+def test_before():
+    held.append(bytes(bytearray({before} * 1024 * 1024)))
+@pytest.mark.perf_budget(peak_rss="4 GiB")
+def test_hungry():
+    assert bytearray({own} * 1024 * 1024)
+"""
+    rewrite(project, "test_it.py", body.format(before=1, own=64))
+    assert project.runpytest("--perf-update").ret == 0
+    assert '"metric": "peak_rss_growth"' in baseline_of()
+    assert '"metric": "peak_rss"' not in baseline_of()
+    rewrite(project, "test_it.py", body.format(before=100, own=64))
+    assert project.runpytest("--perf-gate").ret == 0
+    rewrite(project, "test_it.py", body.format(before=1, own=96))
+    result = project.runpytest("--perf-gate")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["regressed: peak_rss_growth *"])

@@ -74,7 +74,10 @@ def wants_extras(item: pytest.Item, settings: Settings) -> bool:
     if any(item.iter_markers("perf_leak")) or any(item.iter_markers("perf_imports")):
         return True
     named = {name for mark in item.iter_markers("perf_budget") for name in mark.kwargs}
-    return bool(named & (HEAP_LIMITS | {metrics.LOOP_LAG.name}))
+    wanting = HEAP_LIMITS | {metrics.LOOP_LAG.name}
+    if settings.mode is not Mode.PLAIN:
+        wanting |= {metrics.PEAK_RSS.name}
+    return bool(named & wanting)
 
 
 def run_measured(
@@ -108,6 +111,8 @@ def _measure(item: pytest.Item, state: ItemState, settings: Settings) -> Outcome
         steps.append(lambda: _heap(item, state, settings, outcome))
     if metrics.LOOP_LAG.name in names:
         steps.append(lambda: _loop(item, outcome))
+    if metrics.PEAK_RSS.name in state.spec.limits and settings.mode is not Mode.PLAIN:
+        steps.append(lambda: _growth(item, outcome))
     if state.leak is not None:
         steps.append(lambda: _leak(item, state, outcome))
     for step in steps:
@@ -205,6 +210,14 @@ def _loop(item: pytest.Item, outcome: Outcome) -> None:
     if _run(item, Pass(instrument=watch), "event loop", outcome):
         outcome.measurements += watch.measurements()
         outcome.unavailable |= watch.unavailable
+
+
+def _growth(item: pytest.Item, outcome: Outcome) -> None:
+    from pytest_tradeperf.plugin.instruments import PeakRss
+
+    watch = PeakRss()
+    if _run(item, Pass(instrument=watch), "resident memory", outcome):
+        outcome.measurements += watch.growth()
 
 
 def _leak(item: pytest.Item, state: ItemState, outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_tradeperf.gate.budgets import BudgetSpec
 from pytest_tradeperf.measures import metrics
-from pytest_tradeperf.model import Measurement
+from pytest_tradeperf.model import Measurement, Metric
 
 GPU_LIMITS: Final = frozenset({"gpu_memory", "gpu_utilization", "gpu_energy", "gpu_time"})
 
@@ -46,10 +46,16 @@ class PeakRss:
 
     def measurements(self) -> list[Measurement]:
         """Return the peak, labelled with how it was found; nothing where it cannot be found."""
-        peak = self._peak
-        if peak.unavailable is not None:
+        return self._labelled(metrics.PEAK_RSS, self._peak.bytes)
+
+    def growth(self) -> list[Measurement]:
+        """Return the peak over where the block began; nothing where it cannot be found."""
+        return self._labelled(metrics.PEAK_RSS_GROWTH, max(0, self._peak.bytes - self._peak.start_bytes))
+
+    def _labelled(self, metric: Metric, value: int) -> list[Measurement]:
+        if self._peak.unavailable is not None:
             return []
-        return [Measurement(metric=metrics.PEAK_RSS, value=peak.bytes, detail={"method": peak.method})]
+        return [Measurement(metric=metric, value=value, detail={"method": self._peak.method})]
 
 
 class Gpu:
