@@ -29,7 +29,14 @@ _ONE_THREAD: Final = dict.fromkeys(
     ),
     "1",
 )
-_NOT_INHERITED: Final = ("PYTEST_ADDOPTS", "PYTEST_XDIST", "PYTEST_CURRENT_TEST", "PYTEST_TRADEPERF")
+_NOT_INHERITED: Final = (
+    "PYTEST_ADDOPTS",
+    "PYTEST_XDIST",
+    "PYTEST_CURRENT_TEST",
+    "PYTEST_TRADEPERF",
+    "COV_CORE",
+    "COVERAGE_PROCESS",  # nothing may trace what is timed
+)
 _HEAVY: Final = ("numpy", "pandas", "sqlalchemy", "pydantic", "asyncio", "logging", "email")
 _OWN: Final = (Path(__file__).resolve().parents[1],)
 _PAD_BYTES: Final = 4096

@@ -88,16 +88,16 @@ def growths(
                 calls=(old_calls, calls),
             )
         )
-    found = [growth for growth in found if not _is_ours(growth.file)]
+    found = [growth for growth in found if not _is_ours(growth.file, growth.function)]
     grown = sorted(found, key=lambda g: g.seconds[0] - g.seconds[1])
     total = sum(g.seconds[1] - g.seconds[0] for g in grown if g.seconds[1] > g.seconds[0])
     return [g for g in grown[:_SHOWN] if g.seconds[1] - g.seconds[0] > _SHARE * total]
 
 
-def _is_ours(file: str) -> bool:
+def _is_ours(file: str, name: str) -> bool:
     """Return whether a function belongs to what runs the test, or to no file at all."""
     inner = file.replace(os.sep, "/")
-    return inner.startswith("<") or any(part in inner for part in _RUNNERS)
+    return inner.startswith("<") or "_lsprof" in name or any(part in inner for part in _RUNNERS)
 
 
 def _relative(key: str, folder: str) -> str:

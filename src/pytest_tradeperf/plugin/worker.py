@@ -21,7 +21,7 @@ from pytest_tradeperf.pairing.parent import SideContext
 from pytest_tradeperf.pairing.profiles import Profiler
 from pytest_tradeperf.pairing.protocol import Message
 from pytest_tradeperf.plugin import is_gated
-from pytest_tradeperf.plugin.item import STATE, prepare
+from pytest_tradeperf.plugin.item import STATE, prepare, test_id
 from pytest_tradeperf.plugin.session import NAME
 
 ENTRY: Final = f"{__name__}:serve"
@@ -108,7 +108,8 @@ class Worker:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Serve the controller instead of running the tests in turn."""
         wanted = set(self._payload["tests"])
-        self._items = {item.nodeid: item for item in session.items if item.nodeid in wanted}
+        found = {test_id(item): item for item in session.items}
+        self._items = {test: item for test, item in found.items() if test in wanted}
         gc.collect()
         gc.freeze()
         self.is_ready = True
