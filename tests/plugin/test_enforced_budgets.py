@@ -165,6 +165,7 @@ def test_skipped_xfailed_and_erroring_tests_behave_as_without_the_plugin(project
         @pytest.mark.xfail(reason="known to be slow")
         def test_over_budget_is_an_expected_failure():
             time.sleep(0.01)
+        @pytest.mark.perf_budget(wall="10 s")
         @pytest.mark.xfail(strict=True)
         def test_strict_xpass():
             pass
