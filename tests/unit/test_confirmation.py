@@ -1,0 +1,143 @@
+from pathlib import Path
+
+import pytest
+
+from pytest_tradeperf.confirmation import (
+    Arena,
+    Reference,
+    Timing,
+    comparisons,
+    copy_sources,
+    rows,
+    suspects,
+    timings,
+)
+from pytest_tradeperf.model import Better, Kind, Measurement, Metric, Row, TestRecord, Verdict
+from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome, Series
+from pytest_tradeperf.selftest import describe_selftest, smallest_detectable
+from pytest_tradeperf.stats.sequential import Design
+
+WALL = Metric(name="wall", kind=Kind.TIMING, unit="ns")
+CPU = Metric(name="cpu", kind=Kind.TIMING, unit="ns")
+RATE = Metric(name="rate", kind=Kind.TIMING, unit="1/s", better=Better.HIGHER)
+COUNT = Metric(name="orders", kind=Kind.COUNTER)
+REFERENCE = Reference(name="HEAD", tree=None, evidence={"tree": "src:abc"})
+ARENA = Arena(
+    root=Path(), sources=("src",), cwd=Path(), entry="", payload={}, alpha=0.01, comparisons=4, seed=1
+)
+
+
+def timing(metric: Metric = CPU, value: float = 1e6, test: str = "t") -> Timing:
+    return Timing(test=test, measurement=Measurement(metric=metric, value=value), threshold=0.02)
+
+
+def outcome(
+    ratio: float, pairs: int = 14, *, name: str = "", clock: Clock = Clock.CPU, **more: object
+) -> Outcome:
+    series = Series(clock=clock)
+    for found in (Clock.CPU, Clock.WALL) if clock is not Clock.VALUE else (clock,):
+        for _ in range(pairs):
+            series.add(found, ratio, 1e6, 1e6 * (1 + ratio))
+    return Outcome(test="t", threshold=0.02, series={name: series}, pairs=pairs, seconds=7.0, **more)  # type: ignore[arg-type]
+
+
+def row(result: Outcome, metric: Metric = CPU) -> Row:
+    return rows([timing(metric)], {"t": result}, ARENA, REFERENCE)[0]
+
+
+def test_regression_carries_estimate_interval_and_evidence() -> None:
+    found = row(outcome(0.05, end=End.DECIDED))
+    assert found.verdict is Verdict.REGRESSED
+    assert found.change == pytest.approx(0.0513, abs=1e-4)
+    assert found.change_low is not None
+    assert found.change_low > 0.02
+    assert "in 14 pairs against HEAD" in found.note
+    assert found.evidence["comparisons"] == 4
+    assert found.evidence["tree"] == "src:abc"
+    assert len(found.evidence["log_ratios"]) == 14
+
+
+def test_ok_says_what_would_have_shown() -> None:
+    found = row(outcome(0.001, pairs=8, end=End.DECIDED))
+    assert found.verdict is Verdict.OK
+    assert found.note == "regressions from 0.1 % would show (8 pairs)"
+    assert found.detectable is not None
+    assert found.detectable <= 0.02
+
+
+def test_other_clock_follows_the_one_that_decides() -> None:
+    found = row(outcome(0.05, end=End.DECIDED), WALL)
+    assert found.verdict is Verdict.REGRESSED
+    assert found.note == "decided by its cpu time"
+
+
+def test_falling_rate_is_a_regression_with_a_negative_change() -> None:
+    found = row(outcome(0.05, name="=rate", clock=Clock.VALUE, end=End.DECIDED), RATE)
+    assert found.verdict is Verdict.REGRESSED
+    assert found.change == pytest.approx(-0.0488, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("end", "side", "verdict", "said"),
+    [
+        (End.ABSENT, "base", Verdict.NEW, "has no counterpart with HEAD: why"),
+        (End.BROKEN, "base", Verdict.ERROR, "HEAD does not import: why"),
+        (End.FAILED, "base", Verdict.UNDECIDED, "fails with HEAD, so there is nothing to compare: why"),
+        (End.FAILED, "head", Verdict.ERROR, "failed while it was measured: why"),
+        (End.ERROR, "base", Verdict.ERROR, "with HEAD: why"),
+        (End.UNTOUCHED, "head", Verdict.UNDECIDED, "nothing to compare: why"),
+        (End.TIME, "", Verdict.UNDECIDED, "not measured: why; --perf-time gives more"),
+        (End.STOPPED, "", Verdict.UNDECIDED, "not measured: why"),
+    ],
+)
+def test_every_end_without_numbers_has_its_verdict(end: End, side: str, verdict: Verdict, said: str) -> None:
+    found = row(Outcome(test="t", threshold=0.02, end=end, side=side, message="why"))
+    assert (found.verdict, found.note) == (verdict, said)
+
+
+def test_few_pairs_say_how_much_time_would_decide() -> None:
+    found = row(outcome(0.05, pairs=4, end=End.TIME))
+    assert found.verdict is Verdict.UNDECIDED
+    assert found.note.startswith("no interval yet after 4 pairs, then the time was spent; about ")
+
+
+def test_alpha_is_shared_over_parts_and_recorded_timings_not_over_clocks() -> None:
+    measurements = tuple(Measurement(metric=m, value=1.0) for m in (WALL, CPU, RATE, COUNT))
+    record = TestRecord(test="t", measurements=measurements)
+    assert comparisons([record, record]) == 4
+    assert [t.metric.name for t in timings([record], lambda _: 0.02)] == ["wall", "cpu", "rate"]
+
+
+def test_suspect_is_parallel_when_its_cpu_exceeds_its_wall_time() -> None:
+    (serial,) = suspects([timing(WALL, 1e6), timing(CPU, 1e6), timing(RATE)])
+    (parallel,) = suspects([timing(WALL, 1e6), timing(CPU, 1.9e6)])
+    assert (serial.is_parallel, parallel.is_parallel) == (False, True)
+    assert serial.call_seconds == pytest.approx(1e-3)
+    assert serial.higher_is_better == {"rate"}
+
+
+def test_copy_of_the_working_tree_has_generated_files_and_no_byte_code(tmp_path: Path) -> None:
+    for name in ("src/pkg/_version.py", "src/pkg/__pycache__/x.pyc", "mod.py"):
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / name).touch()
+    copy_sources(tmp_path / "a", ["mod.py", "src"], tmp_path / "b")
+    copied = sorted(
+        p.relative_to(tmp_path / "b").as_posix() for p in (tmp_path / "b").rglob("*") if p.is_file()
+    )
+    assert copied == ["mod.py", "src/pkg/_version.py"]
+
+
+def test_selftest_prints_each_timing_and_fails_nothing() -> None:
+    result = outcome(0.05, pairs=14, end=End.HORIZON)
+    found, lines = describe_selftest([timing()], {"t": result}, ARENA, REFERENCE, 9.0)
+    assert found[0].verdict is Verdict.UNDECIDED
+    assert found[0].note.startswith("A/A came out as regressed")
+    assert "noise of a pair" in lines[0]
+    assert "of 500 replayed sessions of 1 timings" in lines[1]
+
+
+def test_smallest_detectable_change_grows_with_the_noise() -> None:
+    design = Design(alpha=0.001)
+    quiet = smallest_detectable([-0.001, 0.0, 0.001], design, 0.02, seed=1)
+    noisy = smallest_detectable([-0.03, -0.01, 0.0, 0.01, 0.03], design, 0.02, seed=1)
+    assert 0.02 < quiet < noisy
