@@ -160,6 +160,9 @@ def main() -> None:
     parser.add_argument(
         "--change", type=float, default=0.0, help="true slowdown of the recorded pairs, in percent"
     )
+    parser.add_argument(
+        "--only", nargs="*", choices=WORKLOADS, default=WORKLOADS, help="these workloads alone"
+    )
     parser.add_argument("--sessions", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--loaded", action="store_true", help="with a busy process for every CPU beside it")
@@ -175,7 +178,14 @@ def main() -> None:
         return
     with neighbours(given.loaded):
         if given.step == "record":
-            record(folder, given.pairs, given.change / 100, state, given.minutes)
+            record(
+                folder,
+                tuple(given.only),
+                pairs=given.pairs,
+                change=given.change / 100,
+                state=state,
+                minutes=given.minutes,
+            )
         else:
             live(folder, given.sessions, state, given.minutes)
 
@@ -254,11 +264,13 @@ def lines(path: Path) -> list[dict[str, Any]]:
 # -- recorded pairs
 
 
-def record(folder: Path, pairs: int, change: float, state: str, minutes: float) -> None:
-    """Record pairs of every workload with a true ``change``."""
+def record(
+    folder: Path, only: tuple[str, ...], *, pairs: int, change: float, state: str, minutes: float
+) -> None:
+    """Record pairs of the workloads ``only`` with a true ``change``."""
     root = project(folder, WORKLOADS)
     inject(root, dict.fromkeys(WORKLOADS, change))
-    tests = {f"test_work.py::test_it[{name}]": name for name in WORKLOADS}
+    tests = {f"test_work.py::test_it[{name}]": name for name in only}
     timing = {
         t: Timing(test=t, measurement=Measurement(metric=WALL, value=3e6), threshold=THRESHOLD) for t in tests
     }

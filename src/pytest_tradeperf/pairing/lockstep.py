@@ -52,9 +52,9 @@ class Pace:
 
     round_ns: int = 250_000
     burst_ns: int = 2_000_000
-    side_ns: int = 250_000_000
+    side_ns: int = 500_000_000
     least: int = 2
-    most: int = 200
+    most: int = 400
 
     def bursts(self, burst_ns: float) -> int:
         """Return an even number of bursts a side."""

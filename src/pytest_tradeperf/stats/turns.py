@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Final
 
 from pytest_tradeperf.stats.estimators import robust_sd
 
 _KEPT: Final = 0.5
-_FEWEST: Final = 3
+_FEW: Final = 40
+_LOWEST: Final = 3
 _EFFICIENCY: Final = 1.2533
 """Standard error of a median over that of a mean, for normal noise: sqrt(pi / 2)."""
 
@@ -23,7 +24,7 @@ class LogRatio:
 
 
 def paired_log_ratio(base: Sequence[float], head: Sequence[float]) -> LogRatio:
-    """Return the median log ratio over the less disturbed half of the turns.
+    """Return the median log ratio over the less disturbed half of the turns, or of the lowest few.
 
     ``base`` and ``head`` hold one positive cost a turn. Both sides of a turn ran within
     milliseconds, so a machine that is slow for a while slows both; turns are ranked by what both
@@ -42,8 +43,10 @@ def paired_log_ratio(base: Sequence[float], head: Sequence[float]) -> LogRatio:
     """
     if not base or len(base) != len(head):
         raise ValueError(f"{len(base)} and {len(head)} turns make no pairs")
+    if len(base) < _FEW:
+        lowest = [fmean(sorted(side)[:_LOWEST]) for side in (base, head)]
+        return LogRatio(value=math.log(lowest[1] / lowest[0]), error=math.inf)
     turns = sorted(zip(base, head, strict=True), key=lambda turn: turn[0] * turn[1])
-    kept = turns[: max(_FEWEST, math.ceil(_KEPT * len(turns)))]
+    kept = turns[: math.ceil(_KEPT * len(turns))]
     ratios = [math.log(after / before) for before, after in kept]
-    error = _EFFICIENCY * robust_sd(ratios) / math.sqrt(len(ratios))
-    return LogRatio(value=median(ratios), error=error if len(ratios) > _FEWEST else math.inf)
+    return LogRatio(value=median(ratios), error=_EFFICIENCY * robust_sd(ratios) / math.sqrt(len(ratios)))

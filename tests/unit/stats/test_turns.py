@@ -20,7 +20,14 @@ def test_swapping_the_sides_changes_only_the_sign() -> None:
     assert paired_log_ratio(base, head).value == pytest.approx(-paired_log_ratio(head, base).value)
 
 
+def test_few_long_turns_are_compared_by_the_lowest_of_each_side() -> None:
+    ratio = paired_log_ratio([10, 90, 10, 10, 20, 90], [99, 11, 11, 99, 11, 99])
+    assert ratio.value == pytest.approx(math.log(1.1))
+    assert ratio.error == math.inf
+
+
 def test_disturbed_turns_are_left_out() -> None:
+    assert paired_log_ratio([10] * 25 + [50] * 20, [10] * 45).value == 0
     assert paired_log_ratio([10, 10, 10, 50, 60, 70], [10, 10, 10, 10, 10, 10]).value == 0
 
 
