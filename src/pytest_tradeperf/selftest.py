@@ -1,6 +1,7 @@
 """Use-case between the rungs: what an A/A measurement says about this machine as a gate."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
@@ -71,13 +72,15 @@ def describe_selftest(
 
 def smallest_detectable(ratios: Sequence[float], design: Design, threshold: float, *, seed: int) -> float:
     """Return the smallest change, of a ladder up to 50 %, found in nine of ten replays; else infinity."""
-    for change in _STEPS:
-        if change <= threshold:
-            continue
-        rate = detections(ratios, design, threshold, math.log1p(change), trials=_TRIALS, seed=seed)
-        if rate.share >= _POWER:
-            return change
-    return math.inf
+    steps = [change for change in _STEPS if change > threshold]
+    place = bisect_left(
+        steps,
+        _POWER,
+        key=lambda change: (
+            detections(ratios, design, threshold, math.log1p(change), trials=_TRIALS, seed=seed).share
+        ),
+    )
+    return steps[place] if place < len(steps) else math.inf
 
 
 def typical_pairs(ratios: Sequence[float], design: Design, threshold: float, *, seed: int) -> float:

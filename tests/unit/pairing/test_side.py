@@ -1,0 +1,91 @@
+from collections import deque
+from typing import Any, NamedTuple
+
+import pytest
+
+from pytest_tradeperf.pairing import side
+
+
+class Cost(NamedTuple):
+    wall_ns: int
+    cpu_ns: int
+
+
+class Script:
+    """A channel whose other end says these messages in turn."""
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        self.messages, self.sent = deque(messages), []  # type: ignore[var-annotated]
+
+    def receive(self) -> dict[str, Any]:
+        return self.messages.popleft()
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+
+
+def drive(schedule: side.Schedule) -> tuple[list[int], Any]:
+    """Run a schedule; a call costs 10 ns."""
+    asked: list[int] = []
+    try:
+        iterations = next(schedule)
+        while True:
+            asked.append(iterations)
+            iterations = schedule.send(Cost(10 * iterations, 9 * iterations))
+    except StopIteration as finished:
+        return asked, finished.value
+
+
+def test_rounds_are_run_on_demand_and_the_last_size_is_the_sample() -> None:
+    channel = Script(
+        {"do": "burst", "n": 1, "rounds": 1}, {"do": "burst", "n": 5, "rounds": 3}, {"do": "finish"}
+    )
+    asked, sample = drive(side.lockstep(channel, "parse", is_cold=False))  # type: ignore[arg-type]
+    assert asked == [1, 5, 5, 5]
+    assert channel.sent[0] == {"is": "part", "part": "parse", "cold": False}
+    assert [cost[:2] for cost in channel.sent[2]["costs"]] == [(50, 45)] * 3
+    assert (sample.iterations, sample.wall_ns) == (5, (50, 50, 50))
+
+
+def test_profile_is_no_round() -> None:
+    channel = Script({"do": "burst", "n": 2, "rounds": 1}, {"do": "profile", "n": 2}, {"do": "finish"})
+    asked, sample = drive(side.lockstep(channel, "", is_cold=False))  # type: ignore[arg-type]
+    assert asked == [2, 2]
+    assert sample.wall_ns == (20,)
+    assert channel.sent[-1]["is"] == "profile"
+
+
+def test_abort_ends_the_test_through_any_except_exception() -> None:
+    schedule = side.lockstep(Script({"do": "abort"}), "", is_cold=False)  # type: ignore[arg-type]
+    with pytest.raises(side.AbortedError) as caught:
+        next(schedule)
+    assert not isinstance(caught.value, Exception)
+
+
+def test_block_runs_without_waiting_for_anyone() -> None:
+    block = side.Block((4, 2, True))
+    asked, sample = drive(block.schedule())
+    assert asked == [1, 4, 4]
+    assert [cost[:2] for cost in block.costs] == [[40, 36], [40, 36]]
+    assert sample.iterations == 4
+
+
+def test_affinity_that_is_not_allowed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, cpus: list[int]) -> None:
+        raise PermissionError(pid, cpus)
+
+    monkeypatch.setattr("os.sched_setaffinity", refuse, raising=False)
+    assert side.pin([0]) is False
+
+
+def test_kernel_that_does_not_tell_the_run_queue_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("os.open", refuse)
+    assert side.RunQueue().delay_ns() == 0
+
+
+def test_time_in_the_run_queue_never_falls() -> None:
+    queue = side.RunQueue()
+    assert 0 <= queue.delay_ns() <= queue.delay_ns()
