@@ -196,7 +196,7 @@ class BaselineLine:
 class Row:
     """One decided (test, metric).
 
-    ``change`` is measured / accepted - 1 with its interval ``change_low``..``change_high``;
+    ``change`` is (measured - accepted) / |accepted| with its interval ``change_low``..``change_high``;
     ``detectable`` the smallest change that could have been seen, ``threshold`` the allowed one.
     ``note`` is one line for the table, ``detail`` the lines of a failure report. A follower takes its
     verdict from another clock of the same test.

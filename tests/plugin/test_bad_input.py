@@ -184,3 +184,12 @@ def test_ini_twins_work_and_the_command_line_wins(accepted):
     assert Path(accepted.path, "r.json").exists()
     elsewhere = accepted.runpytest("--perf-gate", "-o", "perf_baselines=other")
     elsewhere.stdout.fnmatch_lines(["*other/*.jsonl (not there yet)*"])
+
+
+def test_timings_under_coverage_are_not_stored(project):
+    project.makepyfile("def test_it(perf): perf(int)")
+    plugin = ("-o", "addopts=-p no:benchmark -p no:hypothesispytest -p no:anyio")
+    refused = project.runpytest_subprocess("--perf-update", "--cov=.", *plugin)
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["ERROR: --perf-update stores timings*add --no-cov"])
+    assert project.runpytest_subprocess("--perf-update", "--cov=.", "--no-cov", *plugin).ret == 0

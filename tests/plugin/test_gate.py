@@ -378,3 +378,94 @@ def test_hungry():
     result = project.runpytest("--perf-gate")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["regressed: peak_rss_growth *"])
+
+
+HIDING = """
+import pytest
+from pathlib import Path
+def test_red():
+    assert not Path("red").exists()
+@pytest.mark.perf_budget(wall="10 s")
+def test_slow():
+    pass
+"""
+
+
+def test_rerunning_last_failures_makes_no_test_missing_and_prunes_nothing(accepted, baseline_of):
+    rewrite(accepted, "test_red.py", HIDING)
+    Path(accepted.path, "red").touch()
+    assert accepted.runpytest().ret == 1
+    assert "  missing " not in accepted.runpytest("--perf-gate", "--lf").stdout.str()
+    Path(accepted.path, "red").unlink()
+    before = baseline_of()
+    assert accepted.runpytest("--perf-prune", "--lf").ret == 0
+    assert baseline_of() == before
+
+
+def test_a_test_taken_out_without_a_word_is_not_missing(accepted, baseline_of):
+    accepted.makeconftest("def pytest_collection_modifyitems(items): items[:] = []")
+    result = accepted.runpytest("--perf-gate")
+    assert "  missing " not in result.stdout.str()
+    before = baseline_of()
+    accepted.runpytest("--perf-prune")
+    assert baseline_of() == before
+
+
+def test_what_a_repeated_test_says_of_itself_is_said_once(project):
+    rewrite(
+        project,
+        "test_it.py",
+        """
+import warnings
+import pytest
+@pytest.mark.filterwarnings("default")
+@pytest.mark.perf_budget(wall="10 s", peak_rss="9 GiB")
+def test_whole(request):
+    print("spoken")
+    request.node.user_properties.append(("said", "once"))
+    warnings.warn("careful")
+""",
+    )
+    result = project.runpytest("--perf-update", "--junitxml=out.xml", "-o", "junit_logging=all")
+    result.assert_outcomes(passed=1, warnings=1)
+    written = Path(project.path, "out.xml").read_text()
+    assert (written.count('name="said"'), written.count("spoken")) == (1, 1)
+
+
+def test_subtests_are_counted_once(project):
+    rewrite(
+        project,
+        "test_it.py",
+        """
+import unittest
+import pytest
+@pytest.mark.perf_budget(wall="10 s")
+class TestIt(unittest.TestCase):
+    def test_parts(self):
+        for part in range(3):
+            with self.subTest(part=part):
+                print("part", part)
+""",
+    )
+    result = project.runpytest("--perf-update", "-s")
+    assert result.ret == 0
+    assert result.stdout.str().count("part 2") == (1 if pytest.version_tuple >= (9,) else 5)  # 8 has none
+
+
+def test_a_test_that_stops_the_clock_is_timed_all_the_same(project, baseline_of):
+    rewrite(
+        project,
+        "test_it.py",
+        """
+import time
+import pytest
+@pytest.mark.perf_budget(wall="60 s")
+def test_frozen(monkeypatch):
+    for name in ("perf_counter_ns", "process_time_ns", "perf_counter", "monotonic", "time"):
+        monkeypatch.setattr(time, name, lambda: 0)
+""",
+    )
+    assert project.runpytest("--perf-update").ret == 0
+    lines = [json.loads(line) for line in baseline_of().splitlines()][1:]
+    assert len(lines) == 2
+    assert all(line["value"] > 0 for line in lines)

@@ -125,14 +125,16 @@ def _change(item: Pending, estimate: StoredEstimate) -> str:
 
 
 def _row(item: Pending, verdict: Verdict, estimate: StoredEstimate | None, note: str) -> Row:
-    metric = item.measurement.metric
+    metric, accepted, measured = item.measurement.metric, item.line.value, item.measurement.value
+    if estimate is not None and isinstance(accepted, int | float):
+        measured = accepted * (1 + estimate.change)  # of all processes, not of the first alone
     return Row(
         test=item.test,
         metric=metric.name,
         verdict=verdict,
         unit=metric.unit,
-        accepted=item.line.value,
-        measured=item.measurement.value,
+        accepted=accepted,
+        measured=measured,
         change=estimate.change if estimate else None,
         change_low=estimate.low if estimate else None,
         change_high=estimate.high if estimate else None,

@@ -204,7 +204,7 @@ def _row(
     old, new = (line.value if line else None), measurement.value
     change = None
     if isinstance(old, int | float) and isinstance(new, int | float) and old:
-        change = new / old - 1
+        change = (new - old) / abs(old)  # a loss that grows from -1 to -2 goes down
     return Row(
         test=test,
         metric=measurement.metric.name,

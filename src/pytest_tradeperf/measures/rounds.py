@@ -16,6 +16,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pytest_tradeperf.errors import MeasureError
 from pytest_tradeperf.model import Sample
 
+CLOCKS: Final = (time.perf_counter_ns, time.process_time_ns)
+"""Wall and CPU clock, taken before any test may freeze or replace those of ``time``.
+
+In a tuple, because freezegun replaces what modules hold by name.
+"""
+
 
 class Cost(NamedTuple):
     """What one round took, in nanoseconds for all its iterations together.
@@ -123,8 +129,8 @@ class Batch:
         kwargs: dict[str, Any],
         prepare: Callable[[], Any] | None = None,
         *,
-        wall_clock: Callable[[], int] = time.perf_counter_ns,
-        cpu_clock: Callable[[], int] = time.process_time_ns,
+        wall_clock: Callable[[], int] = CLOCKS[0],
+        cpu_clock: Callable[[], int] = CLOCKS[1],
     ) -> None:
         self._fn, self._args, self._kwargs, self._prepare = fn, args, kwargs, prepare
         self._wall, self._cpu = wall_clock, cpu_clock

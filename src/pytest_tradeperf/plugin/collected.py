@@ -18,9 +18,10 @@ class Collected:
         self._answered: set[str] = set()
         self._had_errors = False
         option = config.option
-        # An xdist controller does not see what its workers deselect.
-        self._is_blind = config.getoption("dist", "no") != "no" and bool(
-            option.keyword or option.markexpr or option.deselect or getattr(option, "lf", False)
+        # --lf hides tests of a file without saying so; an xdist controller sees no worker's deselecting.
+        self._is_blind = bool(getattr(option, "lf", False)) or (
+            config.getoption("dist", "no") != "no"
+            and bool(option.keyword or option.markexpr or option.deselect)
         )
 
     def add(self, tests: Iterable[str]) -> None:

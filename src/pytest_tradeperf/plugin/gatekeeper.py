@@ -61,9 +61,17 @@ class Gatekeeper:
         """Say what is judged against what."""
         return header(self.settings, self.environment, self.baseline)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Remember what was collected, to tell deleted tests from unselected ones."""
-        self.collected.add(test_id(item) for item in items)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
+        """Remember what was collected, to tell deleted tests from unselected ones.
+
+        Plug-ins that split a suite over machines take tests out without `pytest_deselected`.
+        """
+        before = [test_id(item) for item in items]
+        self.collected.add(before)
+        yield
+        after = {test_id(item) for item in items}
+        self.collected.deselect(test for test in before if test not in after)
 
     def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
         """Remember which files were not run as a whole."""

@@ -1,5 +1,6 @@
 """Running a whole test several times: set-up and tear-down each time, higher-scoped fixtures kept."""
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 PASSES: Final = 5
 TOTAL_NS: Final = 1_000_000_000
+
+SUBTESTS = pytest.StashKey[set[str]]()
+"""Tests that reported subtests, which pytest logs at once: a second pass would count them again."""
+
+_BEFORE = pytest.StashKey[tuple[int, int]]()
 
 
 def run_repeated(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
@@ -43,6 +49,7 @@ def repeated(item: pytest.Item) -> list[pytest.TestReport]:
             or spent + state.whole.wall_ns[0] > TOTAL_NS
             or state.recorder.samples
             or not state.is_timed
+            or item.nodeid in item.config.stash.get(SUBTESTS, ())
         ):
             break
     if len(rounds) > 1 and state.record is not None and state.is_timed:
@@ -57,9 +64,21 @@ def repeated(item: pytest.Item) -> list[pytest.TestReport]:
 
 
 def run_pass(item: pytest.Item) -> list[pytest.TestReport]:
-    """Run one pass, keeping every fixture of a scope above the function."""
+    """Run one pass, keeping every fixture of a scope above the function.
+
+    What a test says of itself counts once: a later pass forgets the properties and the output of the
+    one before, and its warnings are those that the first has shown.
+    """
     # Tear-down keeps what its argument's chain needs; the parent needs all but the item itself.
-    return run_held(item, item.parent)  # type: ignore[arg-type]
+    nextitem: Any = item.parent
+    properties, output = item.user_properties, item._report_sections  # noqa: SLF001 - no other way to forget
+    if _BEFORE not in item.stash:
+        item.stash[_BEFORE] = (len(properties), len(output))
+        return run_held(item, nextitem)
+    kept_properties, kept_output = item.stash[_BEFORE]
+    del properties[kept_properties:], output[kept_output:]
+    with warnings.catch_warnings(record=True):
+        return run_held(item, nextitem)
 
 
 def release(item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytest.TestReport]) -> None:

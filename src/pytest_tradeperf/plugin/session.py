@@ -1,7 +1,6 @@
 """Measuring in the test loop: budgets judged in the test itself, records gathered for what comes after."""
 
 import contextlib
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from pytest_tradeperf.errors import MeasureError, TradeperfError
 from pytest_tradeperf.gate.budgets import breaches
-from pytest_tradeperf.measures.rounds import CAREFUL, QUICK, Schedule, calibrated
+from pytest_tradeperf.measures.rounds import CAREFUL, CLOCKS, QUICK, Schedule, calibrated
 from pytest_tradeperf.measures.witness import NoiseWitness, describe
 from pytest_tradeperf.model import Json, Kind, Measurement, Row, Sample, TestRecord, Verdict
 from pytest_tradeperf.plugin import is_gated
@@ -26,6 +25,7 @@ from pytest_tradeperf.plugin.extras import (
 )
 from pytest_tradeperf.plugin.instruments import wanted
 from pytest_tradeperf.plugin.item import STATE, ItemState, prepare
+from pytest_tradeperf.plugin.repeat import SUBTESTS
 from pytest_tradeperf.plugin.reports import log
 from pytest_tradeperf.plugin.settings import Settings, read_settings
 from pytest_tradeperf.report.stages import describe_stages
@@ -114,9 +114,10 @@ class MeasuringSession:
             for instrument in instruments:
                 stack.enter_context(instrument)
             witness = stack.enter_context(NoiseWitness()) if self.settings.has_answer else None
-            wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+            wall_clock, cpu_clock = CLOCKS
+            wall, cpu = wall_clock(), cpu_clock()
             result = yield
-            cpu_end, wall_end = time.process_time_ns(), time.perf_counter_ns()
+            cpu_end, wall_end = cpu_clock(), wall_clock()
         try:
             state.recorder.check_complete()
         except MeasureError as error:
@@ -169,6 +170,8 @@ class MeasuringSession:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what passed tests measured and where budgets were exceeded."""
+        if hasattr(report, "context"):  # of a subtest
+            self.config.stash.setdefault(SUBTESTS, set()).add(report.nodeid)
         record = record_of(report)
         if record is not None:
             self.records[record.test] = record

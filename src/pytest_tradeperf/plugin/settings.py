@@ -77,6 +77,8 @@ def read_settings(config: pytest.Config) -> Settings:
         mode = Mode.CHILD
     elif mode is Mode.UPDATE and is_controller:
         raise SettingsError("--perf-update stores timings, which parallel workers disturb: run it with -n 0")
+    elif mode is Mode.UPDATE and config.pluginmanager.hasplugin("_cov") and not config.getoption("no_cov"):
+        raise SettingsError("--perf-update stores timings, which coverage tracing distorts: add --no-cov")
     return Settings(
         mode=mode,
         root=config.rootpath,

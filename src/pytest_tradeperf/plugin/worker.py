@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import os
-import time
 import traceback
 from collections.abc import Generator
 from contextlib import suppress
@@ -14,7 +13,7 @@ import pytest
 from _pytest.assertion.rewrite import AssertionRewritingHook
 from _pytest.runner import runtestprotocol  # as plugin.reports
 
-from pytest_tradeperf.measures.rounds import Schedule
+from pytest_tradeperf.measures.rounds import CLOCKS, Schedule
 from pytest_tradeperf.model import Kind
 from pytest_tradeperf.pairing import side
 from pytest_tradeperf.pairing.parent import SideContext
@@ -202,9 +201,10 @@ class Worker:
                     result = yield
                 self._functions = profiler.functions(1)
                 return result
-            delay, wall, cpu = self._queue.delay_ns(), time.perf_counter_ns(), time.process_time_ns()
+            wall_clock, cpu_clock = CLOCKS
+            delay, wall, cpu = self._queue.delay_ns(), wall_clock(), cpu_clock()
             result = yield
-            cpu_end, wall_end = time.process_time_ns(), time.perf_counter_ns()
+            cpu_end, wall_end = cpu_clock(), wall_clock()
             self._call = (wall_end - wall, cpu_end - cpu, self._queue.delay_ns() - delay)
             return result
         finally:

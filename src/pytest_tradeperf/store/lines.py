@@ -112,7 +112,18 @@ def _head(path: Path, row: str) -> dict[str, str]:
     dependencies = entry.get("dependencies", {})
     if not isinstance(dependencies, dict):
         raise BaselineError(f"{path}:1: 'dependencies' must map names to versions: {RESTORE}")
-    return {name: str(v) for name, v in dependencies.items()}
+    try:
+        return _versions(dependencies)
+    except TypeError as error:
+        raise BaselineError(f"{path}:1: {error}: {RESTORE}") from error
+
+
+def _versions(entries: Mapping[str, Any]) -> dict[str, str]:
+    """Return versions by name; raises TypeError for what no distribution can be called."""
+    for name, version in entries.items():
+        if not name.strip() or not isinstance(version, str):
+            raise TypeError(f"dependency {_short(name)}: {_short(version)} is not a name with a version")
+    return dict(entries)
 
 
 def _line(where: str, row: str, shared: Mapping[str, str], *, portable: bool) -> BaselineLine:
@@ -134,11 +145,11 @@ def _line(where: str, row: str, shared: Mapping[str, str], *, portable: bool) ->
             test=_typed(entry, "test", str),
             metric=metric,
             value=_typed(entry, "value", str) if is_digest else _number(entry["value"], "value"),
-            noise=None if noise is None else _number(noise, "noise"),
+            noise=None if noise is None else _noise(noise),
             machine=_typed(entry, "machine", str, None),
             tree=_typed(entry, "tree", str, None),
             text=_typed(entry, "text", str, None),
-            dependencies={name: str(version) for name, version in with_.items() if version is not None},
+            dependencies=_versions({name: v for name, v in with_.items() if v is not None}),
         )
     except (KeyError, TypeError, ValueError) as error:
         problem = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
@@ -164,6 +175,12 @@ def _number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LARGEST:
         raise TypeError(f"{name} {_short(value)} is not a number")
     return value
+
+
+def _noise(value: object) -> float:
+    if (noise := _number(value, "noise")) < 0:
+        raise ValueError(f"noise {_short(value)} is below zero")
+    return noise
 
 
 def _short(value: object) -> str:

@@ -91,6 +91,12 @@ def test_a_large_difference_without_fresh_processes_is_undecided() -> None:
     assert one(pending(new=300)).verdict is Verdict.UNDECIDED
 
 
+def test_the_value_shown_is_the_one_its_change_is_about() -> None:
+    found = one(pending(new=900), 59, 59, 59, 59)
+    assert found.change is not None
+    assert found.measured == pytest.approx(100 * (1 + found.change))
+
+
 def test_one_friendly_process_clears_a_suspect() -> None:
     assert one(pending(new=300), 310.0, 100.0, 305.0).verdict is Verdict.UNDECIDED
 

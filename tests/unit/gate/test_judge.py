@@ -242,3 +242,14 @@ def test_rows_come_in_the_order_of_measurement_and_missing_ones_last() -> None:
     lines = {name: line(replace(CALLS, name=name), 1) for name in "abz"}
     rows = judge(TestRecord(test=TEST, measurements=measurements), lines, CONTEXT).rows
     assert [r.metric for r in rows] == ["b", "a", "z"]
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict", "change"), [(-150, Verdict.REGRESSED, -0.5), (-50, Verdict.IMPROVED, 0.5)]
+)
+def test_the_change_of_a_negative_value_has_the_sign_of_its_direction(
+    new: float, verdict: Verdict, change: float
+) -> None:
+    profit = Metric(name="profit", kind=Kind.COUNTER, unit="USD", better=Better.HIGHER)
+    found = row(profit, -100, new)
+    assert (found.verdict, found.change) == (verdict, change)

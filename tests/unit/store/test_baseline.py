@@ -279,6 +279,8 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
         (GOOD.replace('"lower"', "null") + "\n", r"2: None is not a valid Better"),
         (GOOD.replace('"wall"', '""') + "\n", r"2: a metric needs a name"),
         (GOOD[:-1] + ', "noise": "much"}\n', r'2: noise "much" is not a number'),
+        (GOOD[:-1] + ', "noise": -0.1}\n', r"2: noise -0.1 is below zero"),
+        (GOOD[:-1] + ', "with": {"numpy": 2}}\n', r'2: dependency "numpy": 2 is not a name with a version'),
         (GOOD[:-1] + ', "relative": -1}\n', r"2: tolerances of 'wall'"),
         (GOOD[:-1] + ', "relative": "1%"}\n', r'2: relative "1%" is not a number'),
         (GOOD[:-1] + ', "with": ["numpy"]}\n', r'2: with ["numpy"] is not a mapping'),
