@@ -14,7 +14,7 @@ from pytest_tradeperf.pairing.git import ask_git
 from pytest_tradeperf.plugin.settings import Mode, Settings
 from pytest_tradeperf.report.table import counts, sorted_rows, table
 from pytest_tradeperf.store.baseline import Baseline
-from pytest_tradeperf.units import format_percent
+from pytest_tradeperf.units import format_percent, printable
 
 _COLOURS = {
     Verdict.REGRESSED: {"red": True, "bold": True},
@@ -119,11 +119,26 @@ def progress(config: pytest.Config, text: str) -> None:
         return
     if reporter.isatty:
         reporter.ensure_newline()
-        reporter.rewrite(f"perf: {text}", erase=True)
+        reporter.rewrite(one_line(f"perf: {text}", reporter._tw.fullwidth - 1), erase=True)  # noqa: SLF001
     elif time.monotonic() - config.stash.get(_SAID, 0.0) >= LOG_SECONDS:
         config.stash[_SAID] = time.monotonic()
         reporter.ensure_newline()
         reporter.write_line(f"perf: {text}")
+
+
+def one_line(text: str, width: int) -> str:
+    """Return printable text of at most ``width``; a line that wraps could not be overwritten.
+
+    Its middle goes, where names stand: counts come first, times last.
+
+    Examples
+    --------
+    >>> one_line("pair 4: a_name_that_is_long +0.3 %, 9 s left", 30)
+    'pair 4: a_... +0.3 %, 9 s left'
+    """
+    clean = printable(text)
+    head = width // 3
+    return clean if len(clean) <= width else f"{clean[:head]}...{clean[head + 3 - width :]}"
 
 
 def _age_in_days(path: Path, root: Path) -> int | None:
