@@ -62,7 +62,8 @@ def simulate_compiled(
     # not write".
     rows = np.empty((int(np.count_nonzero(codes)) + 1, kernel.N_TRADE_FIELDS))
     sums = np.empty(kernel.N_TOTALS)
-    n_trades = kernel.simulate_one(np.ascontiguousarray(codes), *_arguments(plan), equity, rows, sums)
+    work = np.empty((2, codes.size))
+    n_trades = kernel.simulate_one(np.ascontiguousarray(codes), *_arguments(plan), equity, rows, sums, work)
     written = rows[:n_trades].T
     whole = written[[1, 2, 6]].astype(np.int64)
     columns = TradeColumns(

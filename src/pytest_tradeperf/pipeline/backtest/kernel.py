@@ -39,10 +39,12 @@ _PRICES = (_READ, _READ, _READ, _READ, _READ)
 _CONSTANTS = (_F, _F, _F, _F, _F, _F, _F, _F, _F, _F, _F, _B, _B, _B, _B, _B)
 N_TOTALS = 22
 N_TRADE_FIELDS = 7
+# Bars in a row without an order from which on two passes over them are faster than one.
+SEGMENT = 8
 
 
 @numba.njit(
-    numba.int64(_READ_CODES, *_PRICES, *_CONSTANTS, _F[::1], _F[:, ::1], _F[::1]),
+    numba.int64(_READ_CODES, *_PRICES, *_CONSTANTS, _F[::1], _F[:, ::1], _F[::1], _F[:, ::1]),
     cache=True,
     nogil=True,
     error_model="numpy",
@@ -73,8 +75,12 @@ def simulate_one(
     equity_out,
     trades_out,
     totals_out,
+    work,
 ):
-    """Fill ``totals_out``, and the other two where they have room; return the number of trades written."""
+    """Fill ``totals_out``, and the other two where they have room; return the number of trades written.
+
+    ``work``, of shape (2, n_bars), is scribbled on.
+    """
     n_bars = codes.size
     keep_equity = equity_out.size > 0
     keep_trades = trades_out.shape[0] > 0
@@ -257,6 +263,48 @@ def simulate_one(
                 peak_bar = until - 1
             bar = until
             continue
+        if bar > 1 and until - bar >= SEGMENT:
+            # Equity and returns first, several bars an instruction; then the sums, one addition at a time.
+            n_held = until - bar
+            is_carried = True
+            for k in range(n_held):
+                value = shares * last_closes[bar + k]
+                work[0, k] = cash + value
+                is_carried &= not (cash + value <= maintenance * abs(value))
+            if not is_carried and shares != 0.0:
+                n_held = 0
+                while not (work[0, n_held] <= maintenance * abs(shares * last_closes[bar + n_held])):
+                    n_held += 1
+                forced = bar + n_held
+            if n_held > 0:
+                ratio = work[0, 0] / before if before > 0.0 else 1.0
+                work[1, 0] = ratio
+            for k in range(1, n_held):
+                work[1, k] = work[0, k] / work[0, k - 1] if work[0, k - 1] > 0.0 else 1.0
+            for k in range(n_held):
+                equity = work[0, k]
+                ratio = work[1, k]
+                low_ratio = min(low_ratio, ratio)
+                high_ratio = max(high_ratio, ratio)
+                step = ratio - 1.0
+                fall = min(step, 0.0)
+                sum_change += step
+                sum_square += step * step
+                sum_square_loss += fall * fall
+                if equity >= peak:
+                    trough_ratio = min(trough_ratio, trough / peak)
+                    underwater_bars = max(underwater_bars, bar + k - peak_bar - 1)
+                    peak = equity
+                    trough = equity
+                    peak_bar = bar + k
+                else:
+                    trough = min(trough, equity)
+            if n_held > 0:
+                before = work[0, n_held - 1]
+                if keep_equity:
+                    equity_out[bar : bar + n_held] = work[0, :n_held]
+            bar += n_held
+            continue
         while bar < until:
             value = shares * last_closes[bar]
             equity = cash + value
@@ -370,6 +418,7 @@ def simulate_many(
     """Fill ``totals_out`` of shape (n_runs, N_TOTALS) for codes of shape (n_runs, n_bars)."""
     no_equity = np.empty(0)
     no_trades = np.empty((0, N_TRADE_FIELDS))
+    work = np.empty((2, codes.shape[1]))
     for run in range(codes.shape[0]):
         simulate_one(
             codes[run],
@@ -397,6 +446,7 @@ def simulate_many(
             no_equity,
             no_trades,
             totals_out[run],
+            work,
         )
 
 

@@ -70,8 +70,12 @@ def align(bars: Sequence[Bars]) -> Panel:
         described = ", ".join(f"{symbol} is {frame}" for frame, symbol in frames.items())
         raise DataError(f"timeframes differ ({described}): resample to a common one")
     timestamps = members[0].timestamps
-    if not all(np.array_equal(member.timestamps, timestamps) for member in members):
-        timestamps = np.unique(np.concatenate([member.timestamps for member in members]))
+    if all(np.array_equal(member.timestamps, timestamps) for member in members):
+        columns = {
+            name: np.stack([getattr(member, name) for member in members], axis=1) for name in PRICE_FIELDS
+        }
+        return Panel(symbols=symbols, timestamps=timestamps, members=members, **columns)
+    timestamps = np.unique(np.concatenate([member.timestamps for member in members]))
     columns = {name: np.full((timestamps.size, len(members)), np.nan) for name in PRICE_FIELDS}
     for place, member in enumerate(members):
         rows = np.searchsorted(timestamps, member.timestamps)

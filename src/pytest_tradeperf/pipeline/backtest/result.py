@@ -45,6 +45,8 @@ class BacktestResult:
         The engine that ran it.
     note
         Why that engine and not a faster one, where the default had to choose; else empty.
+    changes
+        Bar, symbol number and shares of every fill, where the trades alone do not tell positions over time.
     """
 
     symbols: tuple[str, ...]
@@ -56,6 +58,7 @@ class BacktestResult:
     columns: TradeColumns
     engine: str
     note: str = ""
+    changes: tuple[tuple[int, int, float], ...] | None = None
 
     @property
     def symbol(self) -> str:
@@ -124,6 +127,10 @@ class BacktestResult:
     def positions(self) -> NDArray[np.float64]:
         """Shares held at each close: float64 ndarray of shape (n_bars, n_symbols)."""
         change = np.zeros((self.equity.size + 1, len(self.symbols)))
+        if self.changes is not None:
+            for bar, place, shares in self.changes:
+                change[bar, place] += shares
+            return change.cumsum(axis=0, out=change)[:-1]
         trades = self.columns
         exits = np.where(trades.exit_bar < 0, self.equity.size, trades.exit_bar)
         np.add.at(change, (trades.entry_bar, trades.symbol), trades.shares)
