@@ -35,7 +35,7 @@ class Book:
         self.settings = settings
         self.cash = settings.cash
         self.positions: dict[int, Position] = {}
-        # The positions' shares again, 0 where there is none, and last prices: valuing reads them on every bar.
+        # The positions' shares again, 0 where there is none, and last prices: every valuation reads them.
         self.held: NDArray[np.float64] = np.zeros(n_symbols)
         self.marks: NDArray[np.float64] = np.zeros(n_symbols)
         self._work: NDArray[np.float64] = np.zeros(n_symbols)
@@ -62,7 +62,7 @@ class Book:
     def _sum(self, shares: NDArray[np.float64]) -> float:
         np.multiply(shares, self.marks, out=self._work)
         # One addition after the other on every machine, unlike a dot product or numpy's pairwise sum.
-        return np.add.accumulate(self._work, out=self._work).item(-1)
+        return float(np.add.accumulate(self._work, out=self._work)[-1])
 
     def room(self, worth: float) -> float:
         """Return how much more the equity may carry, in money, given what all positions are worth."""

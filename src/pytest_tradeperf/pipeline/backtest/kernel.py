@@ -130,6 +130,12 @@ def simulate_one(
         if has_stops or waiting != HOLD or code != HOLD or bar == n_bars - 1 or bar == forced:
             n_phases = AT_CLOSE + 1 if at_close else AT_CLOSE
         else:
+            # Eight bars at a time while all of them hold (HOLD is 0), then one by one.
+            while until + 8 < n_bars and (
+                codes[until] | codes[until + 1] | codes[until + 2] | codes[until + 3]
+                | codes[until + 4] | codes[until + 5] | codes[until + 6] | codes[until + 7]
+            ) == HOLD:  # fmt: skip
+                until += 8
             while until < n_bars - 1 and codes[until] == HOLD:
                 until += 1
         open_price = opens[bar]
@@ -462,7 +468,8 @@ def cross_rows(table, fast, slow, up_code, down_code, codes_out):
         quick = table[fast[run]]
         lazy = table[slow[run]]
         codes_out[run, 0] = HOLD
-        for bar in range(1, table.shape[1]):
-            up = (quick[bar] > lazy[bar]) & (quick[bar - 1] <= lazy[bar - 1])
-            down = (quick[bar] < lazy[bar]) & (quick[bar - 1] >= lazy[bar - 1])
-            codes_out[run, bar] = up * up_code + down * down_code
+        codes = codes_out[run]
+        for before in range(table.shape[1] - 1):
+            up = (quick[before + 1] > lazy[before + 1]) & (quick[before] <= lazy[before])
+            down = (quick[before + 1] < lazy[before + 1]) & (quick[before] >= lazy[before])
+            codes[before + 1] = numba.int8(up) * up_code + numba.int8(down) * down_code
