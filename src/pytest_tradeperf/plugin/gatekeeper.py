@@ -303,7 +303,7 @@ def _source_tree(settings: Settings) -> tuple[str | None, str | None]:
         return source_tree_id(settings.root, sources, keep=settings.mode is Mode.UPDATE), None
     except RevisionError as error:
         return None, str(error)
-    except SettingsError as error:
+    except SettingsError:
         if settings.sources:
             raise
         # All code stands in test files: nothing was said wrong.
