@@ -11,6 +11,7 @@ from pytest_tradeperf.gate import fallback
 from pytest_tradeperf.gate.digests import first_difference
 from pytest_tradeperf.gate.judge import Context, Judgement, Pending, judge, missing
 from pytest_tradeperf.model import BaselineLine, Environment, Kind, Measurement, Row, TestRecord, Verdict
+from pytest_tradeperf.stats.stored import FLOOR_WALL
 from pytest_tradeperf.store.baseline import Baseline
 from pytest_tradeperf.units import printable
 
@@ -151,7 +152,10 @@ def _settled(before: BaselineLine, line: BaselineLine) -> BaselineLine:
         return replace(line, value=before.value, text=before.text) if is_equal else line
     if not isinstance(old, int | float) or not isinstance(new, int | float):
         return line
-    room = max(before.noise or 0.0, line.noise or 0.0, line.metric.relative) * abs(old) + line.metric.absolute
+    spread = max(before.noise or 0.0, line.noise or 0.0, line.metric.relative)
+    if line.tree is not None and line.tree == before.tree and line.dependencies == before.dependencies:
+        spread = max(spread, FLOOR_WALL)  # the same code: what differs is the load of the machine
+    room = spread * abs(old) + line.metric.absolute
     if abs(new - old) > room:
         return line
     return replace(line, value=old, noise=before.noise, text=before.text)

@@ -16,7 +16,7 @@ INI = """
 [pytest]
 asyncio_default_fixture_loop_scope = function
 filterwarnings = error
-addopts = -p no:benchmark -p no:hypothesispytest -p no:pytest_cov -p no:anyio
+addopts = -p no:benchmark -p no:hypothesispytest -p no:pytest_cov -p no:anyio -p no:randomly -p no:rerunfailures
 """
 
 

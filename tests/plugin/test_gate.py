@@ -112,7 +112,7 @@ def test_a_failing_run_writes_nothing(accepted, baseline_of):
     )
     result = accepted.runpytest("--perf-update")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["nothing was stored: the run did not pass as a whole"])
+    result.stdout.fnmatch_lines(["perf: nothing was stored: the run did not pass as a whole"])
     assert baseline_of() == before
 
 
@@ -124,6 +124,24 @@ def test_an_interrupted_run_writes_nothing(accepted, baseline_of):
         COUNTING.format(orders=1, answer="1") + "def test_stop():\n    raise KeyboardInterrupt\n",
     )
     assert accepted.runpytest_subprocess("--perf-update").ret == 2
+    assert baseline_of() == before
+
+
+def test_accepting_the_same_code_again_changes_no_line(project, baseline_of):
+    rewrite(project, "code_under.py", "def work():\n    return sum(range(1000))\n")
+    rewrite(project, "test_it.py", "from code_under import work\ndef test_work(perf):\n    perf(work)\n")
+    project.makeini(
+        "[pytest]\npythonpath = .\nperf_source = code_under.py\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    git(project, "init", "-q")
+    project.runpytest("--perf-update")
+    path = next((project.path / "perf-baselines").glob("linux*.jsonl"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    # As if the machine had been a third faster at acceptance.
+    slower = [{**line, "value": line["value"] * 0.67} if "value" in line else line for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in slower))
+    before = baseline_of()
+    project.runpytest("--perf-update")
     assert baseline_of() == before
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from pytest_tradeperf.gate.judge import Context, Pending
+from pytest_tradeperf.gate.judge import Context, Pending, changed_dependencies
 from pytest_tradeperf.model import Better, Row, Verdict
 from pytest_tradeperf.stats.stored import FLOOR_CPU, FLOOR_WALL, StoredEstimate, against_stored
 from pytest_tradeperf.units import format_percent, format_quantity
@@ -87,12 +87,15 @@ def _estimate(item: Pending, fresh: Sequence[float]) -> StoredEstimate | None:
 
 
 def _decide(item: Pending, fresh: Sequence[float], context: Context, why: str) -> Row:
-    if item.line.machine != context.machine:
-        note = f"accepted on another machine ({item.line.machine}); {why}"
-        return _row(item, Verdict.MISMATCH, None, note)
+    changed = changed_dependencies(item.line, context, major=True)
     estimate = _estimate(item, fresh)
-    if estimate is None:
-        return _row(item, Verdict.MISMATCH, None, "the accepted value is not a positive number")
+    if estimate is None or changed or item.line.machine != context.machine:
+        reason = "the accepted value is not a positive number"
+        if item.line.machine != context.machine:
+            reason = f"accepted on another machine ({item.line.machine}); {why}"
+        elif changed:
+            reason = f"accepted with {', '.join(changed)}; {why}"
+        return _row(item, Verdict.MISMATCH, None, reason)
     worst_friendly = min(_worse(item, estimate.low), _worse(item, estimate.high))
     best_friendly = max(_worse(item, estimate.low), _worse(item, estimate.high))
     certain = max(item.threshold, estimate.detectable)

@@ -239,7 +239,7 @@ class Gatekeeper:
 
     def _update(self, session: pytest.Session) -> None:
         if session.testsfailed or session.shouldstop or session.shouldfail:
-            self.messages.append("nothing was stored: the run did not pass as a whole")
+            self.messages.append("perf: nothing was stored: the run did not pass as a whole")
             return
         lines = dict(self.baseline.lines)
         records = self.measuring.records

@@ -161,3 +161,12 @@ def test_a_test_that_waits_fails_by_wall_time_alone() -> None:
 def test_rows_come_in_the_order_they_were_pending() -> None:
     items = [pending(test=f"t.py::{name}") for name in "cab"]
     assert [row.test for row in decide(items, {}, CONTEXT, WHY)] == ["t.py::c", "t.py::a", "t.py::b"]
+
+
+def test_another_major_version_of_a_dependency_decides_nothing() -> None:
+    item = pending(new=1000)
+    item = replace(item, line=replace(item.line, dependencies={"numpy": "1.26.4"}))
+    context = replace(CONTEXT, dependencies={"numpy": "2.4.0"})
+    (row,) = decide([item], {}, context, "no git")
+    assert row.verdict is Verdict.MISMATCH
+    assert "numpy 1.26.4 -> 2.4.0" in row.note
