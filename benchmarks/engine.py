@@ -58,8 +58,8 @@ def measure_sweep(
     bars = load_bars("GOOG")[: int(n_bars)]
     windows = next(top for top in range(3, 102) if (top - 1) * (top - 2) // 2 >= int(n_pairs))
 
-    def run() -> str:
-        result = sweep(
+    def run() -> Any:
+        return sweep(
             bars,
             MovingAverageCross,
             engine=engine,  # type: ignore[arg-type]
@@ -68,11 +68,10 @@ def measure_sweep(
             fast=range(2, windows),
             slow=range(3, windows + 1),
         )
-        return f"{len(result.rows)} {result.digest}"
 
     answer = timed(run, int(repeats))
-    count, answer["answer"] = answer["answer"].split()
-    return answer | {"count": int(count)}
+    result = answer["answer"]
+    return answer | {"count": len(result.rows), "answer": result.digest}
 
 
 def measure_single(engine: str, n_bars: str = "2148", repeats: str = "50") -> dict[str, Any]:

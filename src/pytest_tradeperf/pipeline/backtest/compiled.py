@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.backtest.plan import Plan
 
 
+KERNEL = "pytest_tradeperf.pipeline.backtest.kernel"
+
+
+def is_loaded() -> bool:
+    """Return whether the compiled code is ready in this process: a run on it has nothing to wait for.
+
+    A warm cache on disk is not enough for that: importing numba alone takes about a second.
+    """
+    # While another thread is still importing it, the module is there but not whole.
+    return getattr(sys.modules.get(KERNEL), "IS_WHOLE", False)
+
+
 def load_kernel() -> ModuleType:
     """Return the compiled code, from numba's cache on disk where it has been compiled before.
 
@@ -28,9 +40,8 @@ def load_kernel() -> ModuleType:
     MissingExtraError
         numba is not installed.
     """
-    loaded = sys.modules.get("pytest_tradeperf.pipeline.backtest.kernel")
-    if loaded is not None:  # an import statement costs a fifth of a short run
-        return loaded
+    if is_loaded():  # an import statement costs a fifth of a short run
+        return sys.modules[KERNEL]
     try:
         from pytest_tradeperf.pipeline.backtest import kernel
     except ImportError as error:

@@ -60,8 +60,8 @@ def run_backtest(
         Without precomputed features, hand over views of the bars; without both, copies.
     engine
         ``reference`` does everything; ``lanes`` and ``compiled`` give the same bits faster. ``auto`` takes
-        lanes,
-        or the reference where lanes does not support something, and says so in ``result.note``.
+        compiled where this process has loaded it already (``prepare()``, or a run that named it), else lanes,
+        and the reference where that one lacks something; ``result.note`` says why it is not lanes.
 
     Raises
     ------
@@ -166,16 +166,22 @@ def choose_engine(engine: EngineName, settings: Settings) -> tuple[str, str]:
         raise EngineError(
             f"engine {engine!r} does not exist: expected one of {', '.join(get_args(EngineName))}"
         )
-    missing = _unsupported("lanes" if engine == "auto" else engine, settings)
     if engine == "auto":
-        return (
-            ("reference", f"reference instead of lanes, which lacks {missing}") if missing else ("lanes", "")
-        )
+        return _fastest(settings)
+    missing = _unsupported(engine, settings)
     if missing:
         raise EngineError(
             f"engine {engine!r} does not support {missing}: use engine='reference' or engine='auto'"
         )
     return engine, ""
+
+
+def _fastest(settings: Settings) -> tuple[str, str]:
+    from pytest_tradeperf.pipeline.backtest import compiled
+
+    fast, note = ("compiled", "compiled, which is loaded already") if compiled.is_loaded() else ("lanes", "")
+    missing = _unsupported(fast, settings)
+    return ("reference", f"reference instead of {fast}, which lacks {missing}") if missing else (fast, note)
 
 
 def _unsupported(engine: str, settings: Settings) -> str:

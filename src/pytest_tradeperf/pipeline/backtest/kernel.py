@@ -473,3 +473,6 @@ def cross_rows(table, fast, slow, up_code, down_code, codes_out):
             up = (quick[before + 1] > lazy[before + 1]) & (quick[before] <= lazy[before])
             down = (quick[before + 1] < lazy[before + 1]) & (quick[before] >= lazy[before])
             codes[before + 1] = numba.int8(up) * up_code + numba.int8(down) * down_code
+
+
+IS_WHOLE = True  # stays last: see is_loaded

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from backtest_worlds import Scripted, bars_of
+from test_backtest_identity import needs_numba
 
 from pytest_tradeperf.pipeline.backtest import (
     Breakout,
@@ -14,8 +17,10 @@ from pytest_tradeperf.pipeline.backtest import (
     MovingAverageCross,
     Stops,
     VolatilityTarget,
+    compiled,
     run_backtest,
 )
+from pytest_tradeperf.pipeline.backtest.signals import BUY
 from pytest_tradeperf.pipeline.errors import DataError, EngineError, SettingError, StrategyError
 from pytest_tradeperf.pipeline.marketdata import load_bars
 
@@ -128,6 +133,27 @@ def test_the_default_engine_is_lanes_or_says_why_not() -> None:
         "reference",
         "reference instead of lanes, which lacks stop_loss, take_profit and trailing",
     )
+
+
+@needs_numba
+def test_the_default_engine_is_compiled_where_that_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled.prepare()
+    monkeypatch.undo()  # what the fixture of these tests hides
+    result = run_backtest(BARS, Scripted((BUY, 0, 0)), stops=Stops(stop_loss=0.1))
+    assert (result.engine, result.note) == ("compiled", "compiled, which is loaded already")
+    truth = run_backtest(BARS, Scripted((BUY, 0, 0)), stops=Stops(stop_loss=0.1), engine="reference")
+    assert result.digest == truth.digest
+    paid = run_backtest(BARS, Scripted((BUY, 0, 0)), costs=Costs(fee=lambda shares, price: 1.0))
+    assert (paid.engine, paid.note) == (
+        "reference",
+        "reference instead of compiled, which lacks a fee function",
+    )
+
+
+def test_a_kernel_still_being_imported_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, compiled.KERNEL, ModuleType(compiled.KERNEL))
+    assert not compiled.is_loaded()
 
 
 @pytest.mark.parametrize("answer", [-1.0, float("nan"), float("inf")])

@@ -112,6 +112,35 @@ def test_processes_give_the_same_answer() -> None:
         )
 
 
+def test_loky_gives_the_same_answer() -> None:
+    loky = pytest.importorskip("loky", reason="loky is not installed: pip install loky")
+    alone = sweep(BARS, MovingAverageCross, constraint=shorter, **GRID)
+    pool = loky.ProcessPoolExecutor(2)
+    try:
+        assert (
+            sweep(BARS, MovingAverageCross, constraint=shorter, executor=pool, **GRID).digest == alone.digest
+        )
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def test_dask_gives_the_same_answer() -> None:
+    distributed = pytest.importorskip(
+        "distributed", reason="dask is not installed: pip install 'dask[distributed]'"
+    )
+    alone = sweep(BARS, MovingAverageCross, constraint=shorter, **GRID)
+    # In this process: how chunks get to other processes is Inline's and loky's business above.
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        client.get_executor() as pool,
+    ):
+        answer = sweep(BARS, MovingAverageCross, constraint=shorter, executor=pool, n_workers=2, **GRID)
+    assert answer.digest == alone.digest
+
+
 def test_a_strategy_that_cannot_be_sent_is_explained() -> None:
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
