@@ -63,7 +63,7 @@ def judge(record: TestRecord, lines: Mapping[str, BaselineLine], context: Contex
             continue
         line = lines.get(metric.name)
         if line is None:
-            rows.append(_row(record.test, measurement, None, Verdict.NEW, note="nothing accepted yet"))
+            rows.append(_row(record.test, measurement, None, Verdict.NEW))
         elif (line.metric.kind, line.metric.unit, line.metric.better) != (
             metric.kind,
             metric.unit,
