@@ -11,12 +11,14 @@ from pytest_tradeperf.gate import fallback
 from pytest_tradeperf.gate.digests import first_difference
 from pytest_tradeperf.gate.judge import Context, Judgement, Pending, judge, missing
 from pytest_tradeperf.model import BaselineLine, Environment, Kind, Measurement, Row, TestRecord, Verdict
-from pytest_tradeperf.stats.stored import FLOOR_WALL
 from pytest_tradeperf.store.baseline import Baseline
 from pytest_tradeperf.units import printable
 
 FRESH_PROCESSES: Final = 4
 """Processes a suspect is measured in when only its stored number can be had."""
+
+SAME_CODE_FACTOR: Final = 4.0
+"""How far a loaded machine may move a timing of unchanged code before its line is written anew."""
 
 Remeasure = Callable[[list[str]], Iterable[TestRecord]]
 """Measures tests once in one fresh process."""
@@ -153,10 +155,14 @@ def _settled(before: BaselineLine, line: BaselineLine) -> BaselineLine:
     if not isinstance(old, int | float) or not isinstance(new, int | float):
         return line
     spread = max(before.noise or 0.0, line.noise or 0.0, line.metric.relative)
-    if line.tree is not None and line.tree == before.tree and line.dependencies == before.dependencies:
-        spread = max(spread, FLOOR_WALL)  # the same code: what differs is the load of the machine
-    room = spread * abs(old) + line.metric.absolute
-    if abs(new - old) > room:
+    is_noise = abs(new - old) <= spread * abs(old) + line.metric.absolute
+    is_same_code = line.tree is not None and (line.tree, line.dependencies) == (
+        before.tree,
+        before.dependencies,
+    )
+    if is_same_code and min(old, new) > 0:  # what differs is the load of the machine, unless the test changed
+        is_noise |= max(old, new) <= SAME_CODE_FACTOR * min(old, new)
+    if not is_noise:
         return line
     return replace(line, value=old, noise=before.noise, text=before.text)
 

@@ -187,6 +187,7 @@ def test_ini_twins_work_and_the_command_line_wins(accepted):
 
 
 def test_timings_under_coverage_are_not_stored(project):
+    pytest.importorskip("pytest_cov")
     project.makepyfile("def test_it(perf): perf(int)")
     plugin = ("-o", "addopts=-p no:benchmark -p no:hypothesispytest -p no:anyio")
     refused = project.runpytest_subprocess("--perf-update", "--cov=.", *plugin)
