@@ -361,19 +361,18 @@ def test_odd_test_ids_survive_the_way_through_the_baseline(project, baseline_of)
     assert max(map(len, long)) <= 80
 
 
-def test_rows_of_kind_error_exit_with_three(accepted, monkeypatch):
+def test_rows_of_kind_error_exit_with_three(project, monkeypatch):
     """A child that cannot even start must not look like a pass."""
-    text = next((accepted.path / "perf-baselines").glob("linux*.jsonl"))
-    lines = text.read_text().splitlines()
-    shrunk = [
-        json.dumps({**json.loads(line), "value": 0.001}) if '"cpu"' in line or '"wall"' in line else line
-        for line in lines
-    ]
-    text.write_text("\n".join(shrunk) + "\n")
+    rewrite(project, "test_it.py", "import time\ndef test_waits(perf):\n    time.sleep(0.005)\n")
+    assert project.runpytest("--perf-update").ret == 0
+    path = next((project.path / "perf-baselines").glob("linux*.jsonl"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    shrunk = [{**line, "value": line["value"] / 100} if "value" in line else line for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in shrunk))
     monkeypatch.setattr("sys.executable", "/bin/false")
-    result = accepted.runpytest("--perf-gate")
+    result = project.runpytest("--perf-gate")
     assert result.ret == 3
-    result.stdout.fnmatch_lines(["*error*", "*a measuring process ended with exit code 1*"])
+    result.stdout.fnmatch_lines(["*error*wall*", "*a measuring process ended with exit code 1*"])
 
 
 def test_resident_growth_is_gated_and_the_size_of_the_process_is_not(project, baseline_of):

@@ -11,6 +11,9 @@ from pytest_tradeperf.units import format_percent, format_quantity
 CPU_BOUND: Final = 0.9
 """CPU over wall time from which a test is CPU-bound and judged by its CPU time."""
 
+DISTURBANCE_NS: Final = 200_000
+"""What interrupts, page faults and a cold cache cost a round; a change must exceed it in one round."""
+
 Fresh = Mapping[tuple[str, str], Sequence[float]]
 """Values by (test, metric), one a process."""
 
@@ -69,7 +72,12 @@ def _was_cpu_bound(item: Pending, by_key: Mapping[tuple[str, str], Pending]) -> 
 
 
 def _floor(item: Pending) -> float:
-    return FLOOR_CPU if _measure(item.measurement.metric.name) == "cpu" else FLOOR_WALL
+    """Return the smallest relative change a stored number may call, larger for very short rounds."""
+    floor = FLOOR_CPU if _measure(item.measurement.metric.name) == "cpu" else FLOOR_WALL
+    accepted, iterations = item.line.value, item.measurement.detail.get("iterations")
+    if iterations is None or not isinstance(accepted, int | float) or accepted <= 0:
+        return floor
+    return max(floor, DISTURBANCE_NS / (float(iterations) * accepted))
 
 
 def _worse(item: Pending, change: float) -> float:

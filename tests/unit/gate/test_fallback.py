@@ -170,3 +170,12 @@ def test_another_major_version_of_a_dependency_decides_nothing() -> None:
     (row,) = decide([item], {}, context, "no git")
     assert row.verdict is Verdict.MISMATCH
     assert "numpy 1.26.4 -> 2.4.0" in row.note
+
+
+def test_a_round_must_change_by_more_than_a_disturbance() -> None:
+    item = pending(old=80_000.0, new=240_000.0)
+    single = replace(item, measurement=replace(item.measurement, detail={"iterations": 1}))
+    many = replace(item, measurement=replace(item.measurement, detail={"iterations": 10}))
+    assert one(single, 240_000.0).verdict is Verdict.UNDECIDED
+    assert suspects([single], CONTEXT) == []
+    assert one(many, 240_000.0).verdict is Verdict.REGRESSED
