@@ -4,6 +4,7 @@ Kept light on purpose: a session without perf tests imports this module, its par
 """
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MARKERS = frozenset(("perf_budget", "perf_leak", "perf_imports"))
 FIXTURES = frozenset(("perf", "perf_memory", "perf_gpu", "perf_imports"))
+
+TOOLING = pytest.StashKey[frozenset[str]]()
 
 _FLAGS = {
     "gate": "fail the session when a stored threshold regresses",
@@ -71,6 +74,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for name, (text, default) in _INI.items():
         parser.addini(f"perf_{name}", f"{text} (default {default})", default=default)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Remember what plug-ins have loaded, before conftests load the code under test."""
+    early_config.stash[TOOLING] = frozenset(sys.modules)
 
 
 def pytest_configure(config: pytest.Config) -> None:

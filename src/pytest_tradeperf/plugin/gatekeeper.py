@@ -14,7 +14,7 @@ from pytest_tradeperf.gate.judge import Context, Judgement
 from pytest_tradeperf.measures.machine import environment, installed_versions, loaded_dependencies
 from pytest_tradeperf.model import Row, RunRecord, TestRecord, Verdict
 from pytest_tradeperf.pairing.trees import resolve_sources, source_tree_id
-from pytest_tradeperf.plugin import is_gated
+from pytest_tradeperf.plugin import TOOLING, is_gated
 from pytest_tradeperf.plugin.collected import Collected
 from pytest_tradeperf.plugin.extras import run_measured
 from pytest_tradeperf.plugin.item import test_id
@@ -47,7 +47,7 @@ class Gatekeeper:
         self.baseline = load(settings.baselines, self.environment.key)
         if settings.mode is Mode.UPDATE:
             check_writable(settings.baselines)
-        self.tooling = frozenset(sys.modules)
+        self.tooling = config.stash.get(TOOLING, frozenset(sys.modules))
         self.collected = Collected(config)
         self.gated: dict[str, TestRecord] = {}
         self.rows: list[Row] = []
