@@ -363,7 +363,7 @@ def test_odd_test_ids_survive_the_way_through_the_baseline(project, baseline_of)
 
 def test_rows_of_kind_error_exit_with_three(project, monkeypatch):
     """A child that cannot even start must not look like a pass."""
-    rewrite(project, "test_it.py", "import time\ndef test_waits(perf):\n    time.sleep(0.005)\n")
+    rewrite(project, "test_it.py", "import time\ndef test_waits(perf):\n    time.sleep(0.05)\n")
     assert project.runpytest("--perf-update").ret == 0
     path = next((project.path / "perf-baselines").glob("linux*.jsonl"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]

@@ -14,6 +14,11 @@ CPU_BOUND: Final = 0.9
 DISTURBANCE_NS: Final = 200_000
 """What interrupts, page faults and a cold cache cost a round; a change must exceed it in one round."""
 
+DISTURBANCE_FEW_NS: Final = 5_000_000
+"""The same where the rounds are so few that none may be undisturbed: a body repeated whole, a cold call."""
+
+_FEW_ROUNDS: Final = 10
+
 Fresh = Mapping[tuple[str, str], Sequence[float]]
 """Values by (test, metric), one a process."""
 
@@ -74,10 +79,12 @@ def _was_cpu_bound(item: Pending, by_key: Mapping[tuple[str, str], Pending]) -> 
 def _floor(item: Pending) -> float:
     """Return the smallest relative change a stored number may call, larger for very short rounds."""
     floor = FLOOR_CPU if _measure(item.measurement.metric.name) == "cpu" else FLOOR_WALL
-    accepted, iterations = item.line.value, item.measurement.detail.get("iterations")
-    if iterations is None or not isinstance(accepted, int | float) or accepted <= 0:
+    accepted, first, detail = item.line.value, item.measurement.value, item.measurement.detail
+    if not (isinstance(accepted, int | float) and isinstance(first, int | float) and "iterations" in detail):
         return floor
-    return max(floor, DISTURBANCE_NS / (float(iterations) * accepted))
+    disturbance = DISTURBANCE_FEW_NS if detail["rounds"] < _FEW_ROUNDS else DISTURBANCE_NS
+    # Either side may be the disturbed one, so the shorter round is what the disturbance is held against.
+    return max(floor, disturbance / max(detail["iterations"] * min(accepted, first), 1.0))
 
 
 def _worse(item: Pending, change: float) -> float:

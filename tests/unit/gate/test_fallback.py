@@ -172,10 +172,27 @@ def test_another_major_version_of_a_dependency_decides_nothing() -> None:
     assert "numpy 1.26.4 -> 2.4.0" in row.note
 
 
+def timed(old: float, new: float, *, iterations: int, rounds: int) -> Pending:
+    item = pending(old=old, new=new)
+    detail = {"iterations": iterations, "rounds": rounds}
+    return replace(item, measurement=replace(item.measurement, detail=detail))
+
+
 def test_a_round_must_change_by_more_than_a_disturbance() -> None:
-    item = pending(old=80_000.0, new=240_000.0)
-    single = replace(item, measurement=replace(item.measurement, detail={"iterations": 1}))
-    many = replace(item, measurement=replace(item.measurement, detail={"iterations": 10}))
+    single = timed(80_000.0, 240_000.0, iterations=1, rounds=30)
     assert one(single, 240_000.0).verdict is Verdict.UNDECIDED
     assert suspects([single], CONTEXT) == []
-    assert one(many, 240_000.0).verdict is Verdict.REGRESSED
+    assert one(timed(80_000.0, 240_000.0, iterations=10, rounds=30), 240_000.0).verdict is Verdict.REGRESSED
+
+
+@pytest.mark.parametrize(("old", "new"), [(400_000.0, 100_000.0), (100_000.0, 400_000.0)])
+def test_a_short_body_timed_five_times_decides_nothing_whichever_side_was_slow(
+    old: float, new: float
+) -> None:
+    item = timed(old, new, iterations=1, rounds=5)
+    assert suspects([item], CONTEXT) == []
+    assert one(item, new, new).verdict is Verdict.UNDECIDED
+
+
+def test_a_long_body_timed_five_times_still_fails() -> None:
+    assert one(timed(2e7, 6e7, iterations=1, rounds=5), 6e7, 6e7).verdict is Verdict.REGRESSED
