@@ -84,7 +84,7 @@ def _floor(item: Pending) -> float:
         return floor
     disturbance = DISTURBANCE_FEW_NS if detail["rounds"] < _FEW_ROUNDS else DISTURBANCE_NS
     # Either side may be the disturbed one, so the shorter round is what the disturbance is held against.
-    return max(floor, disturbance / max(detail["iterations"] * min(accepted, first), 1.0))
+    return max(floor, disturbance / max(float(detail["iterations"]) * min(accepted, first), 1.0))
 
 
 def _worse(item: Pending, change: float) -> float:
