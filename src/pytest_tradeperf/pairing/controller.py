@@ -24,7 +24,7 @@ _HANG_SECONDS: Final = 5.0
 _HANG_FACTOR: Final = 20.0
 _LEAST_COST: Final = 0.7
 _START_COST: Final = 1.0
-_PRECISION: Final = 0.125
+_PRECISION: Final = 0.25
 """Standard error within a pair, as a share of the threshold, below which more turns add little:
 what differs from process to process is then larger."""
 

@@ -98,7 +98,7 @@ class Design:
 
     alpha: float
     miss: float = 0.05
-    horizon: int = 40
+    horizon: int = 60
 
     @property
     def fewest(self) -> int:
