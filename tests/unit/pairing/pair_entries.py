@@ -47,9 +47,9 @@ def controller(folder: str) -> None:
     with ProcessPair(plan_in(Path(folder)), seed=1, parallel=False) as pair:
         pids = []
         for channel in pair.channels.values():
-            ready = channel.receive(20)
+            ready = channel.receive(60)
             channel.send({"do": "child"})
-            pids += [ready["pid"], ready["parent"], channel.receive(20)["pid"]]
+            pids += [ready["pid"], ready["parent"], channel.receive(60)["pid"]]
             channel.send({"do": "hang"})
         os.write(1, " ".join(map(str, pids)).encode() + b"\n")
         time.sleep(60)
