@@ -8,11 +8,13 @@ from typing import Any, Final, TypeAlias
 
 from pytest_tradeperf.errors import WorkerError
 from pytest_tradeperf.pairing.pair import SIDES
+from pytest_tradeperf.pairing.profiles import least
 from pytest_tradeperf.pairing.protocol import Channel, ClosedError, LateError, Message
 from pytest_tradeperf.stats.turns import paired_log_ratio
 
 _MOST_ITERATIONS: Final = 10_000_000
 _BLOCKS: Final = 4
+_PROFILES: Final = 3
 _LOOK: Final = 20
 """Turns between two looks at the precision; even, so that both sides were first equally often."""
 
@@ -164,8 +166,8 @@ class Lockstep:
         for side in order:
             found[side].iterations = iterations
             if self._profile:
-                message = self._ask(side, do="profile", n=max(1, iterations))
-                result.functions.setdefault(part, {})[side] = message["functions"]
+                said = [self._ask(side, do="profile", n=max(1, iterations)) for _ in range(_PROFILES)]
+                result.functions.setdefault(part, {})[side] = least([answer["functions"] for answer in said])
         return found
 
     def _calibrate(self, side: str, call_ns: int) -> int:
@@ -198,9 +200,13 @@ class Lockstep:
                     found[part][side].bursts.append(_burst(answer["blocks"][part]["costs"]))
         if self._profile:
             for side in order:
-                answer = self._done(side, do="test", test=test, block=plan, profile=True)
-                for part, block in answer["blocks"].items():
-                    result.functions.setdefault(part, {})[side] = block["functions"]
+                answers = [
+                    self._done(side, do="test", test=test, block=plan, profile=True)["blocks"]
+                    for _ in range(_PROFILES)
+                ]
+                for part in answers[0]:
+                    profiles = [blocks[part]["functions"] for blocks in answers if part in blocks]
+                    result.functions.setdefault(part, {})[side] = least(profiles)
         result.parts |= found
 
     def _whole(self, test: str, order: Sequence[str], said: Mapping[str, Message], result: TestPair) -> None:
@@ -217,8 +223,10 @@ class Lockstep:
                 break
         if self._profile:
             for side in order:
-                answer = self._done(side, do="test", test=test, times=1, profile=True)
-                result.functions.setdefault("", {})[side] = answer["functions"]
+                answers = [
+                    self._done(side, do="test", test=test, times=1, profile=True) for _ in range(_PROFILES)
+                ]
+                result.functions.setdefault("", {})[side] = least([answer["functions"] for answer in answers])
         result.parts[""] = found
 
     # -- messages

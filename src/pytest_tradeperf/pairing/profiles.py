@@ -47,6 +47,15 @@ class Profiler:
         return found
 
 
+def least(profiles: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
+    """Return every function's cheapest profile: whoever interrupts, interrupts another one next time."""
+    found: dict[str, list[float]] = {}
+    for profile in profiles:
+        for key, cost in profile.items():
+            found[key] = min(found.get(key, cost), cost)
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
     """One function that costs more now: own seconds and calls an iteration, before and after."""

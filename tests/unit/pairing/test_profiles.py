@@ -1,6 +1,6 @@
 import os
 
-from pytest_tradeperf.pairing.profiles import Growth, Profiler, growths
+from pytest_tradeperf.pairing.profiles import Growth, Profiler, growths, least
 
 
 def inner(n: int) -> int:
@@ -15,6 +15,11 @@ def test_profile_counts_calls_and_own_time_an_iteration() -> None:
     seconds, calls, line = found[f"{os.path.realpath(__file__)}\0inner"]
     assert seconds > 0
     assert (calls, line) == (1.0, inner.__code__.co_firstlineno)
+
+
+def test_cheapest_profile_of_each_function_is_kept() -> None:
+    first, second = {"\0f": [9.0, 2.0, 1], "\0g": [1.0, 1.0, 5]}, {"\0f": [2.0, 2.0, 1], "\0h": [3.0, 1.0, 9]}
+    assert least([first, second]) == {"\0f": [2.0, 2.0, 1], "\0g": [1.0, 1.0, 5], "\0h": [3.0, 1.0, 9]}
 
 
 def grown(base: dict[str, list[float]], head: dict[str, list[float]]) -> list[Growth]:
