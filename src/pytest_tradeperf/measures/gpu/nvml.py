@@ -13,6 +13,9 @@ from pytest_tradeperf.measures.gpu.provider import Reading
 
 _T = TypeVar("_T")
 
+VALUE_FIELDS: Final = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+"""Fields of a sample's union by its value type (nvmlValueType_t); utilisation is an unsigned int today."""
+
 REASONS: Final = {
     0x04: "power cap",
     0x08: "hardware slowdown",
@@ -51,12 +54,21 @@ class NvmlProvider:
         except pynvml.NVMLError as error:
             pynvml.nvmlShutdown()
             raise UnavailableError(f"NVIDIA boards cannot be listed: NVML says {error}") from error
-        chosen = _visible(handles, os.environ.get("CUDA_VISIBLE_DEVICES"), self._uuid)
+        variable = os.environ.get("CUDA_VISIBLE_DEVICES")
+        chosen = _visible(handles, variable, self._uuid, self._partition)
         if not chosen:
             pynvml.nvmlShutdown()
             hidden = f" ({count} hidden by CUDA_VISIBLE_DEVICES)" if count else ""
             raise UnavailableError(f"there is no NVIDIA board{hidden}")
-        self._devices = [NvmlDevice(pynvml, index, handle) for index, handle in chosen]
+        self._devices = [NvmlDevice(pynvml, *board) for board in chosen]
+        is_numbered = variable is not None and any(part.strip().isdigit() for part in variable.split(","))
+        if is_numbered and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            names = {NvmlDevice(pynvml, index, handle).name for index, handle in handles}
+            if len(names) > 1:  # CUDA puts the fastest first, NVML counts along the bus
+                for device in self._devices:
+                    device.notes += (
+                        "boards differ, and CUDA may number them otherwise: set CUDA_DEVICE_ORDER=PCI_BUS_ID",
+                    )
 
     def devices(self) -> "Sequence[NvmlDevice]":
         """Return the boards, as restricted by CUDA_VISIBLE_DEVICES."""
@@ -75,28 +87,40 @@ class NvmlProvider:
         except self._nvml.NVMLError:
             return ""
 
+    def _partition(self, uuid: str) -> tuple[int, Any, Any] | None:
+        """Return (number of the board, board, partition) of a MIG device, None where NVML cannot tell."""
+        nvml = self._nvml
+        try:
+            partition = nvml.nvmlDeviceGetHandleByUUID(uuid)
+            board = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(partition)
+            return nvml.nvmlDeviceGetIndex(board), board, partition
+        except nvml.NVMLError:
+            return None
+
 
 class NvmlDevice:
-    """One NVIDIA board."""
+    """One NVIDIA board, or one partition of it: that has memory and processes of its own and no more."""
 
-    def __init__(self, nvml: Any, index: int, handle: Any) -> None:
+    def __init__(self, nvml: Any, index: int, handle: Any, partition: Any = None) -> None:
         self._nvml, self._handle = nvml, handle
+        self._holder = handle if partition is None else partition
         self._missing: dict[str, str] = {}
-        name = self._ask("name", lambda: nvml.nvmlDeviceGetName(handle)) or "NVIDIA GPU"
-        self.label = f"{name} #{index}"
+        self.name = str(self._ask("name", lambda: nvml.nvmlDeviceGetName(handle)) or "NVIDIA GPU")
+        self.label = f"{self.name} #{index}" + (" (MIG partition)" if partition is not None else "")
         mig = self._ask("MIG mode", lambda: nvml.nvmlDeviceGetMigMode(handle))
-        partitioned = mig is not None and mig[0] == nvml.NVML_DEVICE_MIG_ENABLE
-        self.notes: tuple[str, ...] = (
-            ("MIG is on: board memory, utilisation and energy are those of all partitions together",)
-            if partitioned
-            else ()
-        )
+        self.notes: tuple[str, ...] = ()
+        if partition is not None:
+            self.notes = ("a MIG partition: utilisation and energy are those of the whole board",)
+        elif mig is not None and mig[0] == nvml.NVML_DEVICE_MIG_ENABLE:
+            self.notes = (
+                "MIG is on: board memory, utilisation and energy are those of all partitions together",
+            )
 
     def read(self, after_us: int) -> Reading:
         """Return the board's state now; raises UnavailableError when it fell off the bus."""
         nvml, handle = self._nvml, self._handle
         self._missing = {}
-        memory = self._ask("memory", lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used)
+        memory = self._ask("memory", lambda: nvml.nvmlDeviceGetMemoryInfo(self._holder).used)
         processes = self._ask("processes", self._processes)
         pid = os.getpid()
         mine = [process.usedGpuMemory for process in processes or () if process.pid == pid]
@@ -126,11 +150,11 @@ class NvmlDevice:
         """Return the computing processes; drivers before 510 know only the older call."""
         nvml = self._nvml
         try:
-            return list(nvml.nvmlDeviceGetComputeRunningProcesses_v3(self._handle))
+            return list(nvml.nvmlDeviceGetComputeRunningProcesses_v3(self._holder))
         except nvml.NVMLError as error:
             if error.value != nvml.NVML_ERROR_FUNCTION_NOT_FOUND:
                 raise
-        return list(nvml.nvmlDeviceGetComputeRunningProcesses_v2(self._handle))
+        return list(nvml.nvmlDeviceGetComputeRunningProcesses_v2(self._holder))
 
     def _reasons(self) -> int:
         """Return the clocks' event reasons, called throttle reasons before driver 535."""
@@ -152,31 +176,46 @@ class NvmlDevice:
     def _samples(self, after_us: int) -> tuple[tuple[int, float], ...]:
         nvml = self._nvml
         try:
-            _, found = nvml.nvmlDeviceGetSamples(self._handle, nvml.NVML_GPU_UTILIZATION_SAMPLES, after_us)
+            kind, found = nvml.nvmlDeviceGetSamples(self._handle, nvml.NVML_GPU_UTILIZATION_SAMPLES, after_us)
         except nvml.NVMLError as error:
-            if error.value != nvml.NVML_ERROR_NOT_FOUND:
+            if error.value not in (nvml.NVML_ERROR_NOT_FOUND, nvml.NVML_ERROR_NO_DATA):
                 raise
             return ()  # the buffer holds nothing newer
-        return tuple((int(s.timeStamp), s.sampleValue.uiVal / 100) for s in found if s.timeStamp > after_us)
+        field = VALUE_FIELDS[kind]
+        return tuple(
+            (int(s.timeStamp), getattr(s.sampleValue, field) / 100) for s in found if s.timeStamp > after_us
+        )
 
 
 def _visible(
-    handles: Sequence[tuple[int, Any]], variable: str | None, uuid: Callable[[Any], str]
-) -> list[tuple[int, Any]]:
-    """Return the boards ``CUDA_VISIBLE_DEVICES`` leaves: indices or starts of UUIDs, up to a wrong one."""
+    handles: Sequence[tuple[int, Any]],
+    variable: str | None,
+    uuid: Callable[[Any], str],
+    partition: Callable[[str], tuple[int, Any, Any] | None],
+) -> list[tuple[Any, ...]]:
+    """Return the boards ``CUDA_VISIBLE_DEVICES`` leaves: indices or starts of UUIDs, up to a wrong one.
+
+    Each is (number, handle), or (number, handle, partition) for a MIG device.
+    """
     if variable is None:
         return list(handles)
-    chosen = []
+    chosen: list[tuple[Any, ...]] = []
     for wanted in (part.strip() for part in variable.split(",")):
-        found = [
-            entry
-            for entry in handles
-            if wanted == str(entry[0])
-            or (wanted.startswith(("GPU-", "MIG-")) and uuid(entry[1]).startswith(wanted))
-        ]
-        if not found and wanted.startswith("MIG-"):
-            return list(handles)  # a partition: which board it is on cannot be told from its id
-        if not found:
-            break
-        chosen += found
+        found: tuple[Any, ...] | None
+        if wanted.startswith("MIG-"):
+            found = partition(wanted)
+            if found is None:
+                return list(handles)  # which board it is on cannot be told from its id
+        else:
+            matching = [
+                entry
+                for entry in handles
+                if wanted == str(entry[0])
+                or (wanted.startswith("GPU-") and uuid(entry[1]).startswith(wanted))
+            ]
+            if not matching:
+                break
+            found = matching[0]
+        if found not in chosen:
+            chosen.append(found)
     return chosen

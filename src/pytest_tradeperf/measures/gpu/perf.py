@@ -37,8 +37,9 @@ def missing_figures(watch: GpuWatch) -> dict[str, str]:
     use = watch.use
     told = {m.metric.name for m in gpu_measurements(use)}
     reasons = {metric.name: "; ".join(use.notes) or "the board does not tell" for metric in METRICS}
-    reasons[metrics.GPU_TIME.name] = (
-        "kernel time needs torch or cupy loaded before the test, with a device; or perf_gpu.time(fn)"
+    reasons[metrics.GPU_TIME.name] = next(
+        (note for note in use.notes if note.startswith("no kernel time")),
+        "kernel time needs torch or cupy loaded before the test, with a device; or perf_gpu.time(fn)",
     )
     return {name: why for name, why in reasons.items() if name not in told}
 

@@ -81,6 +81,7 @@ class GpuWatch:
     ) -> None:
         self._open, self._every_s, self._clock, self._modules = provider, every_s, clock, modules
         self._use: GpuUse | None = None
+        self._failures: list[str] = []
         self.unavailable: str | None = None
 
     @property
@@ -93,14 +94,22 @@ class GpuWatch:
     def __enter__(self) -> Self:
         try:
             self._provider = self._open()
-            self._boards = [_Board(device) for device in self._provider.devices()]
         except UnavailableError as error:
             self.unavailable = str(error)
             return self
-        self._framework = frameworks.active(self._modules)
+        try:
+            self._boards = [_Board(device) for device in self._provider.devices()]
+        except UnavailableError as error:
+            self.unavailable = str(error)
+            self._provider.close()
+            return self
+        self._framework, self._mark = frameworks.active(self._modules), None
         if self._framework is not None:
-            self._framework.begin()
-        self._mark = self._framework.mark() if self._framework is not None else None
+            try:
+                self._framework.begin()
+                self._mark = self._framework.mark()
+            except RuntimeError as error:
+                self._failures.append(f"no kernel time: {self._framework.name} says {_short(error)}")
         self._start = self._clock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="tradeperf-gpu", daemon=True)
@@ -112,9 +121,7 @@ class GpuWatch:
             return
         self._done.set()
         self._thread.join()
-        device_ns = None
-        if self._framework is not None and self._mark is not None:
-            device_ns = self._framework.between_ns(self._mark, self._framework.mark())
+        device_ns = self._device_ns()
         seconds = self._clock() - self._start
         try:
             for board in self._boards:
@@ -125,6 +132,16 @@ class GpuWatch:
             self._provider.close()
         if self.unavailable is None:
             self._use = self._summed(seconds, device_ns)
+
+    def _device_ns(self) -> float | None:
+        """Return the time between the marks; a device in trouble must not hide why the block failed."""
+        if self._framework is None or self._mark is None:
+            return None
+        try:
+            return self._framework.between_ns(self._mark, self._framework.mark())
+        except RuntimeError as error:
+            self._failures.append(f"no kernel time: {self._framework.name} says {_short(error)}")
+            return None
 
     def _poll(self) -> None:
         try:
@@ -137,6 +154,7 @@ class GpuWatch:
     def _summed(self, seconds: float, device_ns: float | None) -> GpuUse:
         boards = self._boards
         peak, source, notes = self._peak()
+        notes += self._failures
         busiest = max(boards, key=lambda board: board.utilization or 0.0)
         energies = [energy for board in boards if (energy := board.energy(seconds)) is not None]
         if seconds < ENOUGH_S:
@@ -163,7 +181,12 @@ class GpuWatch:
     def _peak(self) -> tuple[int | None, str, list[str]]:
         """Return the most precise peak there is: the allocator's, this process's, the whole board's."""
         framework = self._framework or frameworks.active(self._modules)
-        exact = framework.peak_bytes() if framework is not None else None
+        exact = None
+        if framework is not None:
+            try:
+                exact = framework.peak_bytes()
+            except RuntimeError as error:
+                self._failures.append(f"no allocator peak: {framework.name} says {_short(error)}")
         if framework is not None and exact is not None:
             return exact, f"{framework.name} allocator", []
         own = [board.process_peak for board in self._boards if board.process_peak is not None]
@@ -233,6 +256,10 @@ class _Board:
         if self._others:
             notes.append(f"shared with {self._others} other processes: utilisation and energy include theirs")
         return notes + [f"no {what}: {why}" for what, why in self._missing.items()]
+
+
+def _short(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _larger(one: int | None, other: int | None) -> int | None:

@@ -6,7 +6,9 @@
  * STUB_RATE        present utilisation in percent, for drivers without samples
  * STUB_POWER       milliwatts; the energy counter grows with them in steps of 100 ms
  * STUB_PROCESSES   "self:1000,77:2000" pid and bytes; bytes of -1: not available
- * STUB_MIG         1: partitioned
+ * STUB_MIG         1: partitioned; "MIG-<n>" is a partition of board n, with 1 GiB in use
+ * STUB_MIXED       1: every board is of another make
+ * STUB_VALUES      "double": samples of another type
  * STUB_THROTTLE    bits
  * STUB_FAIL        names of functions that answer STUB_CODE (default 3: not supported), between commas
  * STUB_LOST_AFTER  questions for memory before the board is lost
@@ -49,8 +51,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
 }
 
 int nvmlDeviceGetName(void *device, char *name, unsigned length) {
-    snprintf(name, length, "Stub Board");
-    (void)device;
+    snprintf(name, length, number("STUB_MIXED", 0) ? "Stub Board %c" : "Stub Board", 'A' + (int)(size_t)device - 1);
     return failing("Name");
 }
 
@@ -61,10 +62,9 @@ int nvmlDeviceGetUUID(void *device, char *uuid, unsigned length) {
 
 int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory) {
     static long asked = 0;
-    (void)device;
     if (++asked > number("STUB_LOST_AFTER", 1000000)) return 15;
     memory->total = 8ULL << 30;
-    memory->used = 3ULL << 30;
+    memory->used = ((size_t)device >= 100 ? 1ULL : 3ULL) << 30;
     memory->free = 5ULL << 30;
     return failing("Memory");
 }
@@ -125,6 +125,22 @@ int nvmlDeviceGetMigMode(void *device, unsigned *current, unsigned *pending) {
     return failing("Mig");
 }
 
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
+    if (strncmp(uuid, "MIG-", 4)) return 6;
+    *device = (void *)(size_t)(101 + atol(uuid + 4));
+    return 0;
+}
+
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(void *partition, void **device) {
+    *device = (void *)((size_t)partition - 100);
+    return 0;
+}
+
+int nvmlDeviceGetIndex(void *device, unsigned *index) {
+    *index = (unsigned)(size_t)device - 1;
+    return 0;
+}
+
 int nvmlDeviceGetTotalEnergyConsumption(void *device, unsigned long long *millijoules) {
     (void)device;
     *millijoules = 5000000 + now_us() / 100000 * (unsigned long long)number("STUB_POWER", 100000) / 10;
@@ -141,7 +157,8 @@ int nvmlDeviceGetSamples(void *device, int type, unsigned long long after, int *
     (void)type;
     if (failing("Samples")) return failing("Samples");
     if (!first) first = now;
-    *value_type = 1;
+    int is_double = getenv("STUB_VALUES") && !strcmp(getenv("STUB_VALUES"), "double");
+    *value_type = is_double ? 0 : 1;
     snprintf(text, sizeof text, "%s", getenv("STUB_SAMPLES") ? getenv("STUB_SAMPLES") : "");
     unsigned long long stamp = first;
     for (char *part = strtok(text, ","); part; part = strtok(NULL, ",")) {
@@ -149,7 +166,8 @@ int nvmlDeviceGetSamples(void *device, int type, unsigned long long after, int *
         if (stamp <= after || stamp > now) continue;
         if (samples && n < *count) {
             samples[n].stamp = stamp;
-            samples[n].value.ui = (unsigned)atol(part);
+            if (is_double) samples[n].value.d = atof(part);
+            else samples[n].value.ui = (unsigned)atol(part);
         }
         n++;
     }

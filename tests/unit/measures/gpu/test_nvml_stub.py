@@ -123,6 +123,40 @@ def test_a_partitioned_board_is_labelled(libraries: dict[str, Path]) -> None:
     assert any("MIG is on" in note for note in play(libraries["present"], MIG=1)["notes"])
 
 
+def test_a_partition_has_memory_of_its_own_and_the_boards_other_figures(libraries: dict[str, Path]) -> None:
+    use = play(libraries["present"], COUNT=2, MIG=1, visible="MIG-1", POWER=50_000)
+    assert use["boards"] == ["Stub Board #1 (MIG partition)"]
+    assert use["peak_bytes"] == 1024**3
+    assert any("those of the whole board" in note for note in use["notes"])
+
+
+def test_a_partition_that_an_old_driver_cannot_place_leaves_all_boards(libraries: dict[str, Path]) -> None:
+    assert len(play(libraries["old"], COUNT=2, visible="MIG-1")["boards"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("mixed", "order", "is_told"),
+    [(1, "", True), (1, "PCI_BUS_ID", False), (0, "", False)],
+)
+def test_numbers_of_unlike_boards_are_doubted_unless_cuda_counts_alike(
+    libraries: dict[str, Path], monkeypatch: pytest.MonkeyPatch, mixed: int, order: str, is_told: bool
+) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    notes = play(libraries["present"], COUNT=2, MIXED=mixed, visible="1")["notes"]
+    assert any("CUDA_DEVICE_ORDER=PCI_BUS_ID" in note for note in notes) == is_told
+
+
+def test_samples_are_read_by_the_type_the_driver_gives(libraries: dict[str, Path]) -> None:
+    assert play(libraries["present"], SAMPLES="20,40", VALUES="double")["utilization"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("code", [6, 21])
+def test_a_buffer_without_news_is_no_failure(libraries: dict[str, Path], code: int) -> None:
+    use = play(libraries["present"], FAIL="Samples", CODE=code)
+    assert use["utilization"] is None
+    assert not any("driver samples" in note for note in use["notes"])
+
+
 @pytest.mark.parametrize("code", [3, 4, 999])
 def test_one_failing_figure_leaves_the_others(libraries: dict[str, Path], code: int) -> None:
     use = play(
@@ -142,7 +176,12 @@ def test_two_boards_add_up(libraries: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize(
     ("visible", "boards"),
-    [("1", ["Stub Board #1"]), ("GPU-00000002", ["Stub Board #1"]), ("0,9,1", ["Stub Board #0"])],
+    [
+        ("1", ["Stub Board #1"]),
+        ("GPU-00000002", ["Stub Board #1"]),
+        ("0,9,1", ["Stub Board #0"]),
+        ("0,0", ["Stub Board #0"]),
+    ],
 )
 def test_only_visible_boards_are_watched(libraries: dict[str, Path], visible: str, boards: list[str]) -> None:
     assert play(libraries["present"], COUNT=2, visible=visible)["boards"] == boards

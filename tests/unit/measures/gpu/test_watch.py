@@ -159,6 +159,33 @@ def test_the_allocators_peak_comes_first() -> None:
     assert device.resets == 1
 
 
+def test_a_device_in_trouble_takes_its_own_figures_away_and_no_more() -> None:
+    torch = torch_of(Device())
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+
+    torch.cuda.synchronize = broken
+    torch.cuda.max_memory_allocated = broken
+    use = watched(Board([Reading(process_bytes=999)]), modules={"torch": torch})
+    assert (use.peak_bytes, use.peak_source, use.device_ns) == (999, "this process, polled", None)
+    assert "no kernel time: torch says CUDA error: an illegal memory access was encountered" in use.notes
+    torch.cuda.Event = broken
+    assert watched(Board([Reading()]), modules={"torch": torch}).device_ns is None
+
+
+def test_a_board_lost_at_the_start_gives_the_library_back() -> None:
+    class Lost(Board):
+        def read(self, after_us: int) -> Reading:
+            raise UnavailableError(f"lost before {after_us}")
+
+    vendor = Vendor(Lost([]))
+    with GpuWatch(provider=lambda: vendor, modules={}) as watch:
+        pass
+    assert watch.unavailable == "lost before 0"
+    assert vendor.closed
+
+
 def test_kernel_time_is_per_call_with_one_synchronisation_after_all() -> None:
     device = Device()
     assert kernel_time_ns(device.work, Torch(torch_of(device)), repeats=10, warm_ups=3) == 2_000_000
