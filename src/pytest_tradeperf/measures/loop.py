@@ -1,7 +1,8 @@
 """How long callbacks hold the event loop: the longest block, where it was, and the time on the loop.
 
 While a block is watched every callback of the standard library's loops passes through one more Python
-function, a few microseconds each; a thread looks at the stack of callbacks that take long.
+function, a few microseconds each; other loops have a heartbeat instead. A thread looks at the stack of
+what takes long.
 """
 
 import asyncio
@@ -11,11 +12,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from pytest_tradeperf.errors import UnavailableError
+from pytest_tradeperf.measures.heartbeat import listening
 from pytest_tradeperf.measures.places import Places
 
 SLOW_NS: Final = 50_000_000
@@ -23,6 +26,7 @@ SLOW_NS: Final = 50_000_000
 
 _LOOK_S: Final = 0.005
 _KEPT: Final = 5
+_LOOP_FRAMES: Final = ("run_forever", "run_until_complete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +48,14 @@ class LoopUse:
 
     Times are wall time less what the thread waited for a CPU, where the system tells (Linux).
     ``slow`` holds the longest callbacks above 50 ms, longest first; ``is_debug`` that a loop ran in
-    debug mode, which is several times slower.
+    debug mode, which is several times slower. Of loops that are not asyncio's own the callbacks and the
+    time on the loop are not known: ``heartbeats`` came every 2 ms, and a block made one late.
     """
 
     callbacks: int
     on_loop_ns: int
     longest: SlowCallback
+    heartbeats: int = 0
     slow: tuple[SlowCallback, ...] = ()
     slow_count: int = 0
     is_debug: bool = False
@@ -57,11 +63,13 @@ class LoopUse:
 
 @dataclass(slots=True)
 class _Run:
-    """A callback that is running now."""
+    """A callback that is running now, or the heartbeat that is due next."""
 
     start_ns: int
+    loop: Any
     handle: Any
     outer: "_Run | None"
+    before: bytes
     seen: Counter[tuple[tuple[str, str, int], ...]] = field(default_factory=Counter)
 
 
@@ -84,19 +92,21 @@ class LoopWatch:
         self._running: dict[int, _Run] = {}
         self._waits: dict[int, _Waits] = {}
         self._finished: list[SlowCallback] = []
-        self._callbacks = self._on_loop_ns = self._slow_count = 0
+        self._callbacks = self._heartbeats = self._on_loop_ns = self._slow_count = 0
         self._longest: SlowCallback | None = None
         self._is_debug = False
         self._done = threading.Event()
         self._original: Any = None
+        self._listening = ExitStack()
 
     @property
     def unavailable(self) -> str | None:
         """Why there are no figures, or None."""
-        if self._callbacks:
+        if self._longest is not None:
             return None
         return (
-            "no event loop of the standard library ran (another implementation, such as uvloop, is not seen)"
+            "no event loop was seen to run: loops of asyncio are, and of other implementations (uvloop) "
+            "those that are loaded before the test and start in it"
         )
 
     @property
@@ -108,6 +118,7 @@ class LoopWatch:
             callbacks=self._callbacks,
             on_loop_ns=self._on_loop_ns,
             longest=self._longest,
+            heartbeats=self._heartbeats,
             slow=tuple(self._finished),
             slow_count=self._slow_count,
             is_debug=self._is_debug,
@@ -118,49 +129,68 @@ class LoopWatch:
         watch = self
 
         def run(handle: asyncio.Handle) -> Any:
-            thread = threading.get_ident()
-            outer = watch._running.get(thread)
-            waits = watch._waits.get(thread) or watch._waits.setdefault(thread, _Waits())
-            before = waits.read()
-            watch._running[thread] = running = _Run(watch._clock(), handle, outer)
+            running = watch._begin(watch._clock(), handle._loop, handle)  # type: ignore[attr-defined]  # noqa: SLF001
             try:
                 return original(handle)
             finally:
-                held = watch._clock() - running.start_ns
-                if outer is None:
-                    del watch._running[thread]
-                else:
-                    watch._running[thread] = outer
-                watch._ended(running, held, waits, before)
+                held = watch._end(running)
+                watch._callbacks += 1
+                if running.outer is None:
+                    watch._on_loop_ns += held
 
         asyncio.Handle._run = run  # type: ignore[method-assign,assignment]  # noqa: SLF001
+        self._listening.enter_context(listening(self, clock=self._clock))
         threading.Thread(target=self._look, name="tradeperf-loop", daemon=True).start()
         return self
 
     def __exit__(self, *failure: object) -> None:
         asyncio.Handle._run = self._original  # type: ignore[method-assign]  # noqa: SLF001
+        self._listening.close()
         self._done.set()
         for waits in self._waits.values():
             waits.close()
 
-    def _ended(self, running: _Run, held: int, waits: "_Waits", before: bytes) -> None:
-        if held >= SLOW_NS // 10:
-            held = max(0, held - waits.since(before))
-        self._callbacks += 1
+    def due(self, loop: Any, at_ns: int) -> None:
+        """Take the heartbeat of a loop that is not asyncio's for a callback that starts when it is due."""
+        self._begin(at_ns, loop, None)
+
+    def came(self) -> None:
+        """Take what the heartbeat came late for time the loop was held."""
+        self._end(self._running[threading.get_ident()])
+        self._heartbeats += 1
+
+    def _begin(self, start_ns: int, loop: Any, handle: Any) -> _Run:
+        thread = threading.get_ident()
+        waits = self._waits.get(thread) or self._waits.setdefault(thread, _Waits())
+        running = _Run(start_ns, loop, handle, self._running.get(thread), waits.read())
+        self._running[thread] = running
+        return running
+
+    def _end(self, running: _Run) -> int:
+        """Return how long the callback held its loop, and keep it when it is the longest or slow."""
+        held = max(0, self._clock() - running.start_ns)
+        thread = threading.get_ident()
         if running.outer is None:
-            self._on_loop_ns += held
+            del self._running[thread]
+        else:
+            self._running[thread] = running.outer
+        if held >= SLOW_NS // 10:
+            held = max(0, held - self._waits[thread].since(running.before))
         is_longest = self._longest is None or held > self._longest.held_ns
         if not is_longest and held < SLOW_NS:
-            return
+            return held
         seen = running.seen.most_common(1)
         where = self._places.of(seen[0][0]) if seen else None
-        callback = SlowCallback(held_ns=held, what=_name(running.handle), where=where)
+        outermost = seen[0][0][-1][0] if seen and seen[0][0] else "a callback"
+        what = _name(running.handle) if running.handle is not None else outermost
+        callback = SlowCallback(held_ns=held, what=what, where=where)
         if is_longest:
             self._longest = callback
-            self._is_debug |= running.handle._loop.get_debug()  # noqa: SLF001 - as above
+            self._is_debug |= running.loop.get_debug()
         if held >= SLOW_NS:
             self._slow_count += 1
             self._finished = sorted([*self._finished, callback], key=lambda c: -c.held_ns)[:_KEPT]
+        return held
 
     def _look(self) -> None:
         while not self._done.wait(_LOOK_S):
@@ -170,7 +200,7 @@ class LoopWatch:
                 if frame is None or self._clock() - running.start_ns < _LOOK_S * 1e9:
                     continue
                 stack = []
-                while frame is not None and frame.f_code.co_name != "run_until_complete":
+                while frame is not None and frame.f_code.co_name not in _LOOP_FRAMES:
                     stack.append((frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno))
                     frame = frame.f_back
                 running.seen[tuple(stack)] += 1
