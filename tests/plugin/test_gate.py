@@ -449,26 +449,6 @@ def test_whole(request):
     assert (written.count('name="said"'), written.count("spoken")) == (1, 1)
 
 
-def test_subtests_are_counted_once(project):
-    rewrite(
-        project,
-        "test_it.py",
-        """
-import unittest
-import pytest
-@pytest.mark.perf_budget(wall="10 s")
-class TestIt(unittest.TestCase):
-    def test_parts(self):
-        for part in range(3):
-            with self.subTest(part=part):
-                print("part", part)
-""",
-    )
-    result = project.runpytest("--perf-update", "-s")
-    assert result.ret == 0
-    assert result.stdout.str().count("part 2") == (1 if pytest.version_tuple >= (9,) else 5)  # 8 has none
-
-
 def test_a_test_that_stops_the_clock_is_timed_all_the_same(project, baseline_of):
     rewrite(
         project,

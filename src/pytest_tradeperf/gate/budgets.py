@@ -2,8 +2,8 @@
 
 import datetime as dt
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pytest_tradeperf.errors import MarkerError, UnitError
@@ -41,11 +41,12 @@ _OTHERS: Final = (
 class BudgetSpec:
     """The merged budget of one test: limits by metric name, and how it is measured and gated.
 
-    ``heap`` names what counts as an allocation (``python`` or ``malloc``), ``include_fixtures`` whether
-    the set-up belongs to the heap figures.
+    ``measured`` names what is measured and gated without a limit, ``heap`` what counts as an allocation
+    (``python`` or ``malloc``), ``include_fixtures`` whether the set-up belongs to the heap figures.
     """
 
     limits: Mapping[str, Limit] = field(default_factory=dict)
+    measured: frozenset[str] = frozenset()
     threshold: float | None = None
     rounds: int | None = None
     cache: str | None = None
@@ -53,11 +54,20 @@ class BudgetSpec:
     heap: str = "python"
     include_fixtures: bool = False
 
+    def asked(self, *, is_kept: bool) -> frozenset[str]:
+        """Return what is measured: what has a limit and, where values are stored or judged, the rest too."""
+        return self.measured.union(self.limits) if is_kept else frozenset(self.limits)
+
+    def only(self, names: Collection[str]) -> "BudgetSpec":
+        """Return this budget for some metrics alone."""
+        limits = {name: limit for name, limit in self.limits.items() if name in names}
+        return replace(self, limits=limits, measured=self.measured.intersection(names))
+
 
 def read_budget(markers: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> BudgetSpec:
     """Return the budget that markers say together, the nearest first: it wins, limits merge.
 
-    ``markers`` holds the (args, kwargs) of each marker.
+    ``markers`` holds the (args, kwargs) of each marker. ``True`` for a limit measures without one.
 
     Raises
     ------
@@ -72,7 +82,7 @@ def read_budget(markers: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) ->
     {'wall': '<= 1.00 s', 'cpu': '<= 2.00 s'}
     """
     merged: dict[str, Any] = {}
-    limits: dict[str, Limit] = {}
+    limits: dict[str, Limit | None] = {}
     for args, kwargs in markers:
         if args:
             raise MarkerError(
@@ -80,7 +90,7 @@ def read_budget(markers: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) ->
             )
         for name, value in kwargs.items():
             if name in LIMIT_UNITS:
-                limits.setdefault(name, _limit(f"perf_budget({name}=...)", value, LIMIT_UNITS[name]))
+                limits.setdefault(name, None if value is True else _limit_of(name, value))
             elif name == "limits":
                 for metric, limit in _named_limits(value).items():
                     limits.setdefault(metric, limit)
@@ -89,7 +99,8 @@ def read_budget(markers: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) ->
             else:
                 raise MarkerError(_unknown(name))
     return BudgetSpec(
-        limits=limits,
+        limits={name: limit for name, limit in limits.items() if limit is not None},
+        measured=frozenset(name for name, limit in limits.items() if limit is None),
         threshold=_fraction("threshold", merged["threshold"]) if "threshold" in merged else None,
         rounds=_rounds(merged.get("rounds")),
         cache=_cache(merged.get("cache")),
@@ -108,28 +119,55 @@ def breaches(
     """Return a row for every limit that was exceeded; ``error`` for one that cannot be judged.
 
     That is a limit on what was not measured, on a digest, or in another dimension than the metric. A
-    limit on what ``unavailable`` gives a reason for (by metric name) is ``undecided``.
+    limit on what ``unavailable`` gives a reason for (by metric name) is ``undecided``, and so is what was
+    to be measured without one.
     """
     measured = {m.metric.name: m for m in measurements}
     rows = []
-    for name, limit in spec.limits.items():
-        found = _measured_for(name, measured)
-        if not found and name in (unavailable or {}):
-            note = f"limit {limit} not judged: {(unavailable or {})[name]}"
-            rows.append(Row(test=test, metric=name, verdict=Verdict.UNDECIDED, unit=limit.unit, note=note))
-        elif not found:
-            known = ", ".join(measured) or "nothing"
-            note = f"limit on {name!r}, but the test measured only: {known}"
-            rows.append(Row(test=test, metric=name, verdict=Verdict.ERROR, note=note))
-        for measurement in found:
-            value = measurement.value
-            if isinstance(value, str) or not _is_comparable(limit.unit, measurement.metric.unit):
-                kind = "an answer" if isinstance(value, str) else f"measured in {measurement.metric.unit!r}"
-                note = f"limit {limit} on {measurement.metric.name!r}, which is {kind}"
-                rows.append(Row(test=test, metric=measurement.metric.name, verdict=Verdict.ERROR, note=note))
-            elif not limit.allows(value):
-                rows.append(_breach(test, measurement, value, limit))
+    for name in (*spec.limits, *sorted(spec.measured)):
+        found, limit = _measured_for(name, measured), spec.limits.get(name)
+        if not found:
+            rows.append(_unjudged(test, name, limit, (unavailable or {}).get(name), measured))
+        elif limit is not None:
+            rows += [row for m in found if (row := _beyond(test, m, limit)) is not None]
     return rows
+
+
+def _unjudged(
+    test: str, name: str, limit: Limit | None, reason: str | None, measured: Collection[str]
+) -> Row:
+    """Return the row of what should have been measured: undecided with a reason, else an error."""
+    if reason is not None:
+        what = "not measured" if limit is None else f"limit {limit} not judged"
+        unit = LIMIT_UNITS[name] if limit is None else limit.unit
+        note = f"{what}: {reason}"
+        return Row(test=test, metric=name, verdict=Verdict.UNDECIDED, unit=unit, note=note)
+    asked = f"{name}=True" if limit is None else f"limit on {name!r}"
+    note = f"{asked}, but the test measured only: {', '.join(measured) or 'nothing'}"
+    return Row(test=test, metric=name, verdict=Verdict.ERROR, note=note)
+
+
+def _beyond(test: str, measurement: Measurement, limit: Limit) -> Row | None:
+    """Return the row of a value that breaks its limit or cannot be held against it, else None."""
+    metric, value = measurement.metric, measurement.value
+    if isinstance(value, str) or not _is_comparable(limit.unit, metric.unit):
+        kind = "an answer" if isinstance(value, str) else f"measured in {metric.unit!r}"
+        note = f"limit {limit} on {metric.name!r}, which is {kind}"
+        return Row(test=test, metric=metric.name, verdict=Verdict.ERROR, note=note)
+    if limit.allows(value):
+        return None
+    change = value / limit.value - 1 if limit.value else None
+    how_far = f" ({format_percent(change, sign=True)})" if change is not None else ""
+    return Row(
+        test=test,
+        metric=metric.name,
+        verdict=Verdict.OVER_BUDGET,
+        unit=metric.unit,
+        accepted=limit.value,
+        measured=value,
+        change=change,
+        note=f"{metric.name} {format_quantity(value, metric.unit)}, limit {limit}{how_far}",
+    )
 
 
 def _is_comparable(limit: str, metric: str) -> bool:
@@ -148,27 +186,18 @@ def _measured_for(name: str, measured: Mapping[str, Measurement]) -> list[Measur
     return [m for full, m in measured.items() if name in (plain[full], plain[full].split(".", 1)[-1])]
 
 
-def _breach(test: str, measurement: Measurement, value: float, limit: Limit) -> Row:
-    metric = measurement.metric
-    change = value / limit.value - 1 if limit.value else None
-    how_far = f" ({format_percent(change, sign=True)})" if change is not None else ""
-    return Row(
-        test=test,
-        metric=metric.name,
-        verdict=Verdict.OVER_BUDGET,
-        unit=metric.unit,
-        accepted=limit.value,
-        measured=value,
-        change=change,
-        note=f"{metric.name} {format_quantity(value, metric.unit)}, limit {limit}{how_far}",
-    )
-
-
 def _unknown(name: str) -> str:
     known = [*LIMIT_UNITS, *_OTHERS]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
     return f"perf_budget has no argument {name!r}; {hint}"
+
+
+def _limit_of(name: str, value: object) -> Limit:
+    where = f"perf_budget({name}=...)"
+    if value is False:
+        raise MarkerError(f"{where}: write True to measure it, a limit, or leave it out")
+    return _limit(where, value, LIMIT_UNITS[name])
 
 
 def _limit(where: str, value: object, unit: str | None) -> Limit:

@@ -18,7 +18,7 @@ from pytest_tradeperf.gate.budgets import breaches
 from pytest_tradeperf.measures import metrics
 from pytest_tradeperf.model import Measurement, Row, Verdict
 from pytest_tradeperf.plugin.item import STATE, ItemState, Unmeasured
-from pytest_tradeperf.plugin.repeat import attach, release, repeated, run_pass
+from pytest_tradeperf.plugin.repeat import attach, has_passed, release, repeated, run_pass
 from pytest_tradeperf.plugin.reports import over, run_held
 from pytest_tradeperf.plugin.settings import Mode, Settings
 from pytest_tradeperf.store.record import to_json
@@ -51,12 +51,12 @@ class Outcome:
 
 
 def deferred(item: pytest.Item, state: ItemState, settings: Settings) -> frozenset[str]:
-    """Return the limits of a test that its ordinary pass cannot judge."""
+    """Return what a test asks for that its ordinary pass cannot measure."""
     fixtures = getattr(item, "fixturenames", ())
     names = frozenset() if "perf_memory" in fixtures else HEAP_LIMITS
     if has_loop_pass(item, settings):
         names |= {metrics.LOOP_LAG.name}
-    return names & state.spec.limits.keys()
+    return names & state.spec.asked(is_kept=settings.has_answer)
 
 
 def has_loop_pass(item: pytest.Item, settings: Settings) -> bool:
@@ -72,6 +72,8 @@ def wants_extras(item: pytest.Item, settings: Settings) -> bool:
     if settings.mode not in (Mode.PLAIN, Mode.GATE, Mode.UPDATE):
         return False
     if any(item.iter_markers("perf_leak")) or any(item.iter_markers("perf_imports")):
+        return True
+    if settings.has_answer and "perf_memory" in getattr(item, "fixturenames", ()):
         return True
     named = {name for mark in item.iter_markers("perf_budget") for name in mark.kwargs}
     wanting = HEAP_LIMITS | {metrics.LOOP_LAG.name}
@@ -92,7 +94,7 @@ def run_measured(
         return reports
     reports = repeated(item) if repeat else run_pass(item)
     state = item.stash[STATE]
-    if state.record is not None and all(report.passed for report in reports):
+    if state.record is not None and has_passed(item, reports):
         outcome = _measure(item, state, settings)
         item.stash[STATE] = state
         if outcome.failure is not None:
@@ -109,9 +111,11 @@ def _measure(item: pytest.Item, state: ItemState, settings: Settings) -> Outcome
     steps: list[Callable[[], None]] = []
     if names & HEAP_LIMITS:
         steps.append(lambda: _heap(item, state, settings, outcome))
+    elif settings.has_answer:
+        steps.append(lambda: _blocks(item, state, outcome))
     if metrics.LOOP_LAG.name in names:
         steps.append(lambda: _loop(item, outcome))
-    if metrics.PEAK_RSS.name in state.spec.limits and settings.mode is not Mode.PLAIN:
+    if metrics.PEAK_RSS.name in state.spec.asked(is_kept=True) and settings.mode is not Mode.PLAIN:
         steps.append(lambda: _growth(item, outcome))
     if state.leak is not None:
         steps.append(lambda: _leak(item, state, outcome))
@@ -138,11 +142,12 @@ def _conclude(
 ) -> None:
     """Add what was found to the record on the call report, and fail the report where limits are broken."""
     assert state.record is not None
-    names = deferred(item, state, settings)
-    spec = replace(state.spec, limits={k: v for k, v in state.spec.limits.items() if k in names})
+    spec = state.spec.only(deferred(item, state, settings))
     judged = breaches(spec, outcome.measurements, state.recorder.test, outcome.unavailable)
     rows = [*(explained(row, outcome.measurements) for row in judged), *outcome.rows]
-    state.record = replace(state.record, measurements=(*state.record.measurements, *outcome.measurements))
+    renewed = {m.metric.name for m in outcome.measurements}
+    first = [m for m in state.record.measurements if m.metric.name not in renewed]
+    state.record = replace(state.record, measurements=(*first, *outcome.measurements))
     attach(state.record, reports)
     state.over = (*state.over, *rows)
     call = next(report for report in reports if report.when == "call")
@@ -181,26 +186,42 @@ def explained(row: Row, measurements: Iterable[Measurement]) -> Row:
 
 
 def _heap(item: pytest.Item, state: ItemState, settings: Settings, outcome: Outcome) -> None:
-    from pytest_tradeperf.measures.heap import HeapMode, HeapTracker, missing_instrument
-    from pytest_tradeperf.measures.memory import heap_measurements
-    from pytest_tradeperf.plugin.heap import other_tracker, passes_of
+    from pytest_tradeperf.measures.heap import HeapMode, HeapTracker, HeapUse, missing_instrument
+    from pytest_tradeperf.measures.heap_passes import heap_measurements, schedule
+    from pytest_tradeperf.plugin.heap import other_tracker
 
     reason = other_tracker(item) or missing_instrument()
     if reason is not None:
         outcome.unavailable |= dict.fromkeys(HEAP_LIMITS, reason)
         return
-    uses = []
-    for _ in range(passes_of(item.config)):
+    uses: list[HeapUse] = []
+    is_counted = metrics.ALLOCATIONS.name in state.spec.asked(is_kept=settings.has_answer)
+    for in_turn in schedule(uses, is_kept=settings.has_answer, count=is_counted):
         tracker = HeapTracker(
-            mode=HeapMode(state.spec.heap),
-            count=metrics.ALLOCATIONS.name in state.spec.limits,
-            root=settings.root,
+            mode=HeapMode(state.spec.heap), count=is_counted, in_turn=in_turn, root=settings.root
         )
         plan = Pass(instrument=tracker, include_fixtures=state.spec.include_fixtures)
         if not _run(item, plan, "memory", outcome):
             return
         uses.append(tracker.use)
     outcome.measurements += heap_measurements(uses)
+
+
+def _blocks(item: pytest.Item, state: ItemState, outcome: Outcome) -> None:
+    """Run a test again whose blocks were tracked once: the first time imports and fills caches."""
+    from pytest_tradeperf.measures.heap_passes import MOST_FREE, least_of
+
+    assert state.record is not None
+    blocks = {m.metric.name: [m] for m in state.record.measurements if m.detail.get("passes") == 1}
+    if not blocks:
+        return
+    for _ in range(MOST_FREE - 1):
+        if not _run(item, Pass(), "memory", outcome):
+            return
+        for measurement in item.stash[STATE].recorder.extra:
+            if measurement.metric.name in blocks:
+                blocks[measurement.metric.name].append(measurement)
+    outcome.measurements += [least_of(passes) for passes in blocks.values()]
 
 
 def _loop(item: pytest.Item, outcome: Outcome) -> None:
@@ -273,8 +294,9 @@ def _run(item: pytest.Item, plan: Pass, name: str, outcome: Outcome) -> bool:
     try:
         reports = run_pass(item)
     finally:
+        end_pass(plan)  # where the set-up failed, the call never came
         del item.stash[PASS]
-    if all(report.passed for report in reports):
+    if has_passed(item, reports):
         return True
     for report in reports:
         if not report.passed:
@@ -298,21 +320,29 @@ def begin_setup(item: pytest.Item, plan: Pass) -> None:
 def around_call(item: pytest.Item, plan: Pass) -> Generator[None, Any, Any]:
     """Run the call phase as the pass wants it."""
     function: Any = item
-    original = None
+    original, own = None, vars(item).get("runtest")
     try:
         if plan.repeat is not None:
             original = function.obj
             function.obj = plan.repeat(original)
         elif plan.instrument is not None and not plan.is_watching:
-            plan.instrument.__enter__()
-        plan.is_watching = plan.instrument is not None
+            function.runtest = functools.partial(_watched, plan.instrument, item.runtest)
         return (yield)
     except MeasureError as error:
         pytest.fail(str(error), pytrace=False)
     finally:
         if original is not None:
             function.obj = original
+        vars(item).pop("runtest", None)
+        if own is not None:  # another plug-in's
+            function.runtest = own
         end_pass(plan)
+
+
+def _watched(instrument: AbstractContextManager[Any], runtest: Callable[[], None]) -> None:
+    """Run the test alone under watch: what other plug-ins do before it in the call phase is not its own."""
+    with instrument:
+        runtest()
 
 
 def end_pass(plan: Pass) -> None:

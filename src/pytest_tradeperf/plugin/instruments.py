@@ -1,12 +1,11 @@
 """Which instruments, beyond the clocks, the call phase of a test needs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, Self
 
 import pytest
 
-from pytest_tradeperf.gate.budgets import BudgetSpec
 from pytest_tradeperf.measures import metrics
 from pytest_tradeperf.model import Measurement, Metric
 
@@ -111,6 +110,7 @@ class LoopLag:
         detail = {
             "where": [str(use.longest), *(str(slow) for slow in use.slow if slow is not use.longest)],
             "callbacks": use.callbacks,
+            "heartbeats": use.heartbeats,
             "on_loop_ns": use.on_loop_ns,
             "slow_callbacks": use.slow_count,
             "debug": use.is_debug,
@@ -118,12 +118,12 @@ class LoopLag:
         return [Measurement(metric=metrics.LOOP_LAG, value=use.longest.held_ns, detail=detail)]
 
 
-def wanted(spec: BudgetSpec, item: pytest.Item, later: frozenset[str] = frozenset()) -> list[Any]:
-    """Return the instruments for the limits of a test, without those for ``later``, and what hooks bring."""
-    found: list[Any] = [PeakRss()] if "peak_rss" in spec.limits else []
-    if "loop_lag" in spec.limits and "loop_lag" not in later:
+def wanted(names: Collection[str], item: pytest.Item) -> list[Any]:
+    """Return the instruments for the metrics named, and what hooks bring."""
+    found: list[Any] = [PeakRss()] if metrics.PEAK_RSS.name in names else []
+    if metrics.LOOP_LAG.name in names:
         found.append(LoopLag(item))
-    if GPU_LIMITS & spec.limits.keys():
+    if not GPU_LIMITS.isdisjoint(names):
         found.append(Gpu())
     brought = item.ihook.pytest_tradeperf_measure(item=item)
     return [*found, *(instrument for instrument in brought if instrument is not None)]

@@ -1,6 +1,7 @@
 """Running a whole test several times: set-up and tear-down each time, higher-scoped fixtures kept."""
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from pytest_tradeperf.measures.recorder import timing_measurements
 from pytest_tradeperf.model import Measurement, Sample, TestRecord
 from pytest_tradeperf.plugin.item import STATE
 from pytest_tradeperf.plugin.reports import run_held
+from pytest_tradeperf.plugin.subtests import SUBTESTS
 from pytest_tradeperf.store.record import to_json
 
 if TYPE_CHECKING:
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
 
 PASSES: Final = 5
 TOTAL_NS: Final = 1_000_000_000
-
-SUBTESTS = pytest.StashKey[set[str]]()
-"""Tests that reported subtests, which pytest logs at once: a second pass would count them again."""
 
 _BEFORE = pytest.StashKey[tuple[int, int]]()
 
@@ -40,7 +39,7 @@ def repeated(item: pytest.Item) -> list[pytest.TestReport]:
     while True:
         reports = run_pass(item)
         state = item.stash[STATE]
-        if state.whole is None or not all(report.passed for report in reports):
+        if state.whole is None or not has_passed(item, reports):
             break
         rounds.append(state.whole)
         spent = sum(s.wall_ns[0] for s in rounds)
@@ -49,7 +48,6 @@ def repeated(item: pytest.Item) -> list[pytest.TestReport]:
             or spent + state.whole.wall_ns[0] > TOTAL_NS
             or state.recorder.samples
             or not state.is_timed
-            or item.nodeid in item.config.stash.get(SUBTESTS, ())
         ):
             break
     if len(rounds) > 1 and state.record is not None and state.is_timed:
@@ -67,7 +65,7 @@ def run_pass(item: pytest.Item) -> list[pytest.TestReport]:
     """Run one pass, keeping every fixture of a scope above the function.
 
     What a test says of itself counts once: a later pass forgets the properties and the output of the
-    one before, and its warnings are those that the first has shown.
+    one before, and its warnings and subtests are those that the first has shown.
     """
     # Tear-down keeps what its argument's chain needs; the parent needs all but the item itself.
     nextitem: Any = item.parent
@@ -77,8 +75,18 @@ def run_pass(item: pytest.Item) -> list[pytest.TestReport]:
         return run_held(item, nextitem)
     kept_properties, kept_output = item.stash[_BEFORE]
     del properties[kept_properties:], output[kept_output:]
-    with warnings.catch_warnings(record=True):
-        return run_held(item, nextitem)
+    subtests = item.config.stash[SUBTESTS]
+    subtests.is_repeating = True
+    try:
+        with warnings.catch_warnings(record=True):
+            return run_held(item, nextitem)
+    finally:
+        subtests.is_repeating = False
+
+
+def has_passed(item: pytest.Item, reports: Iterable[pytest.TestReport]) -> bool:
+    """Return whether a test passed with all its subtests, which fail in reports of their own."""
+    return all(report.passed for report in reports) and item.nodeid not in item.config.stash[SUBTESTS].failed
 
 
 def release(item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytest.TestReport]) -> None:

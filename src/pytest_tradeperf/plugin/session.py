@@ -25,9 +25,9 @@ from pytest_tradeperf.plugin.extras import (
 )
 from pytest_tradeperf.plugin.instruments import wanted
 from pytest_tradeperf.plugin.item import STATE, ItemState, prepare
-from pytest_tradeperf.plugin.repeat import SUBTESTS
 from pytest_tradeperf.plugin.reports import log
 from pytest_tradeperf.plugin.settings import Settings, read_settings
+from pytest_tradeperf.plugin.subtests import watch_subtests
 from pytest_tradeperf.report.stages import describe_stages
 from pytest_tradeperf.store.record import from_json, to_json
 
@@ -44,6 +44,7 @@ def activate(config: pytest.Config) -> None:
         session = MeasuringSession(config, settings)
         config.stash[SESSION] = session
         config.pluginmanager.register(session, NAME)
+        watch_subtests(config)
         if settings.has_answer and not settings.is_xdist_worker:
             from pytest_tradeperf.plugin.gatekeeper import Gatekeeper
 
@@ -109,8 +110,9 @@ class MeasuringSession:
         if PASS in item.stash:
             return (yield from around_call(item, item.stash[PASS]))
         later = deferred(item, state, self.settings)
+        asked = state.spec.asked(is_kept=self.settings.has_answer) - later
         with contextlib.ExitStack() as stack:
-            instruments = wanted(state.spec, item, later)
+            instruments = wanted(asked, item)
             for instrument in instruments:
                 stack.enter_context(instrument)
             witness = stack.enter_context(NoiseWitness()) if self.settings.has_answer else None
@@ -138,8 +140,8 @@ class MeasuringSession:
             accept=state.spec.waiver,
         )
         unavailable = {k: v for i in instruments for k, v in getattr(i, "unavailable", {}).items()}
-        now = replace(state.spec, limits={k: v for k, v in state.spec.limits.items() if k not in later})
-        over = [*breaches(now, measurements, state.recorder.test, unavailable), *state.rows]
+        judged = breaches(state.spec.only(asked), measurements, state.recorder.test, unavailable)
+        over = [*judged, *state.rows]
         state.over = tuple(over)
         bad = [row for row in over if fails(row, self.settings)]
         if bad:
@@ -170,8 +172,6 @@ class MeasuringSession:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what passed tests measured and where budgets were exceeded."""
-        if hasattr(report, "context"):  # of a subtest
-            self.config.stash.setdefault(SUBTESTS, set()).add(report.nodeid)
         record = record_of(report)
         if record is not None:
             self.records[record.test] = record
