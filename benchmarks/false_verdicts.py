@@ -20,14 +20,12 @@ from typing import Any
 
 from pytest_tradeperf.gate.judge import Context, judge
 from pytest_tradeperf.measures import leaks
-from pytest_tradeperf.measures.heap import HeapTracker
-from pytest_tradeperf.measures.memory import heap_measurements
+from pytest_tradeperf.measures.heap import HeapTracker, HeapUse
+from pytest_tradeperf.measures.heap_passes import heap_measurements, schedule
 from pytest_tradeperf.model import Environment, Measurement, TestRecord, Verdict
 from pytest_tradeperf.store.baseline import Baseline
 from pytest_tradeperf.store.record import from_json, to_json
 from pytest_tradeperf.workflow import accept
-
-PASSES = 3
 
 
 def rows(n: int) -> object:
@@ -127,10 +125,9 @@ def measure(name: str, scale: float, *, leaking: bool) -> dict[str, Any]:
             kept.append(object())
 
     make(size)  # the ordinary pass of a test is the warm-up
-    uses = []
-    for _ in range(PASSES):
-        tracker = HeapTracker(count=True)
-        with tracker:
+    uses: list[HeapUse] = []
+    for in_turn in schedule(uses, is_kept=True, count=True):
+        with HeapTracker(count=True, in_turn=in_turn) as tracker:
             make(size)
         uses.append(tracker.use)
     report = leaks.find(small)

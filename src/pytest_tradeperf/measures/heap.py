@@ -9,14 +9,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from pytest_tradeperf.errors import MeasureError
 from pytest_tradeperf.measures.places import Places
+from pytest_tradeperf.measures.turns import taking_turns
 
 if TYPE_CHECKING:
     from memray import AllocationRecord, Tracker
@@ -54,7 +55,8 @@ class HeapUse:
 
     ``peak_bytes`` is the high-water mark above what was allocated when the block began, ``allocations``
     the number of requests (None when not counted), ``sites`` what made up the mark, largest first.
-    ``left`` holds what the block allocated and had not freed at its end, largest first.
+    ``left`` holds what the block allocated and had not freed at its end, largest first. ``in_turn`` says
+    that its threads could not interrupt each other.
     """
 
     peak_bytes: int
@@ -62,6 +64,7 @@ class HeapUse:
     allocations: int | None = None
     sites: tuple[Site, ...] = ()
     left: tuple[Site, ...] = ()
+    in_turn: bool = False
 
 
 class HeapTracker:
@@ -75,6 +78,8 @@ class HeapTracker:
         Whether to count all allocations, about 7 bytes of temporary file for each.
     left
         List what is still allocated at the end by code that allocated at least so many times.
+    in_turn
+        Let threads take turns, so that they do the same every time; see ``turns``.
     root
         Sites below this folder are named relative to it (default: the working directory).
 
@@ -97,14 +102,15 @@ class HeapTracker:
         mode: HeapMode = HeapMode.PYTHON,
         count: bool = False,
         left: int | None = None,
+        in_turn: bool = False,
         root: Path | None = None,
     ) -> None:
         self._mode, self._count, self._left = mode, count, left
-        self._root = root
+        self._in_turn, self._root = in_turn, root
         self._use: HeapUse | None = None
         self._path: str | None = None
         self._tracker: Tracker | None = None
-        self._close: Any = None
+        self._close, self._turns = ExitStack(), ExitStack()
         self.unavailable: str | None = None
 
     @property
@@ -120,8 +126,7 @@ class HeapTracker:
             return self
         import memray
 
-        self._close = _destination(in_memory=not self._count)
-        self._path = self._close.__enter__()
+        self._path = self._close.enter_context(_destination(in_memory=not self._count))
         self._tracker = memray.Tracker(
             destination=memray.FileDestination(self._path, overwrite=True, compress_on_exit=False),
             trace_python_allocators=self._mode is HeapMode.PYTHON,
@@ -129,11 +134,14 @@ class HeapTracker:
                 memray.FileFormat.ALL_ALLOCATIONS if self._count else memray.FileFormat.AGGREGATED_ALLOCATIONS
             ),
         )
+        if self._in_turn:
+            self._turns.enter_context(taking_turns())
         gc.collect()
         try:
             self._tracker.__enter__()
         except RuntimeError as error:
-            self._close.__exit__(None, None, None)
+            self._turns.close()
+            self._close.close()
             raise MeasureError(
                 "the heap is already being tracked (a perf_memory block inside another, pytest-memray, or "
                 "memray run): memray allows one tracker in a process, so leave the other out"
@@ -145,10 +153,12 @@ class HeapTracker:
             return
         try:
             self._tracker.__exit__(None, None, None)
+            self._turns.close()
             if failure[0] is None:
                 self._use = self._read(self._path)
         finally:
-            self._close.__exit__(None, None, None)
+            self._turns.close()
+            self._close.close()
 
     def _read(self, path: str) -> HeapUse:
         from memray import FileReader
@@ -167,6 +177,7 @@ class HeapTracker:
             allocations=_allocations(path) if self._count else None,
             sites=tuple(held[:SITES]),
             left=tuple(left[:SITES]),
+            in_turn=self._in_turn,
         )
 
 

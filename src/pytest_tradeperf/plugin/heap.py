@@ -9,14 +9,11 @@ from pytest_tradeperf.plugin.session import SESSION
 MEMRAY_MARKERS: Final = ("limit_memory", "limit_leaks", "limit_leaked_objects")
 """Markers for which pytest-memray tracks a test without being asked to on the command line."""
 
-STORED_PASSES: Final = 3
-"""Tracked passes whose smallest figures are stored or judged against stored ones."""
 
-
-def passes_of(config: pytest.Config) -> int:
-    """Return how many tracked passes this session makes of a test: one where only limits are judged."""
+def is_kept(config: pytest.Config) -> bool:
+    """Return whether this session stores or judges heap figures, rather than hold them against limits."""
     session = config.stash.get(SESSION, None)
-    return STORED_PASSES if session is not None and session.settings.has_answer else 1
+    return session is not None and session.settings.has_answer
 
 
 def other_tracker(item: pytest.Item) -> str | None:

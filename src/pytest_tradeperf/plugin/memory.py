@@ -6,7 +6,7 @@ from pytest_tradeperf.measures.heap import HeapMode
 from pytest_tradeperf.measures.leaks import LeakReport, LeakVerdict
 from pytest_tradeperf.measures.memory import PerfMemory
 from pytest_tradeperf.model import Row, Verdict
-from pytest_tradeperf.plugin.heap import other_tracker, passes_of
+from pytest_tradeperf.plugin.heap import is_kept, other_tracker
 from pytest_tradeperf.plugin.item import STATE, recorder_of
 
 
@@ -23,7 +23,7 @@ def memory_of(item: Any) -> PerfMemory:
     return PerfMemory.of(
         recorder,
         root=item.config.rootpath,
-        passes=passes_of(item.config),
+        is_kept=is_kept(item.config),
         judge_leak=judge,
         mode=HeapMode(state.spec.heap) if state is not None else HeapMode.PYTHON,
         refusal=other_tracker(item),
