@@ -2,10 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_tradeperf.errors import MeasureError
 from pytest_tradeperf.measures import leaks, metrics
@@ -14,6 +14,13 @@ from pytest_tradeperf.measures.heap_passes import heap_measurements, schedule
 from pytest_tradeperf.measures.leaks import LeakReport
 from pytest_tradeperf.measures.recorder import Recorder
 from pytest_tradeperf.units import parse_duration_ns, parse_size_bytes
+
+Forgetting: TypeAlias = Callable[[], AbstractContextManager[Callable[[], None]]]
+
+
+@contextmanager
+def _nothing_to_forget() -> Iterator[Callable[[], None]]:
+    yield lambda: None
 
 
 @dataclass(slots=True)
@@ -24,7 +31,8 @@ class _Kept:
     root: Path
     is_kept: bool
     judge_leak: Callable[[str, LeakReport], None]
-    refusal: str | None = None
+    refusal: str | None
+    forgetting: Forgetting
     last: HeapUse | None = None
 
 
@@ -49,12 +57,21 @@ class PerfMemory:
         judge_leak: Callable[[str, LeakReport], None],
         mode: HeapMode = HeapMode.PYTHON,
         refusal: str | None = None,
+        forgetting: Forgetting = _nothing_to_forget,
     ) -> "PerfMemory":
         """Return the view of one test; callables are tracked several times where figures are kept.
 
-        ``refusal`` says why nothing may be tracked in this process.
+        ``refusal`` says why nothing may be tracked in this process; ``forgetting`` surrounds a search
+        for leaks and gives what drops, after each call, what others keep of it.
         """
-        kept = _Kept(recorder=recorder, root=root, is_kept=is_kept, judge_leak=judge_leak, refusal=refusal)
+        kept = _Kept(
+            recorder=recorder,
+            root=root,
+            is_kept=is_kept,
+            judge_leak=judge_leak,
+            refusal=refusal,
+            forgetting=forgetting,
+        )
         return cls(kept, mode=mode)
 
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -134,7 +151,13 @@ class PerfMemory:
         name = getattr(fn, "__qualname__", repr(fn))
         if inspect.iscoroutinefunction(fn):
             return self._leak_async(name, fn, args, kwargs, options, fail=fail)
-        report = leaks.find(fn, *args, **options, **kwargs)
+        with self._kept.forgetting() as forget:
+
+            def once() -> None:
+                fn(*args, **kwargs)
+                forget()
+
+            report = leaks.find(once, **options)
         if fail:
             self._kept.judge_leak(name, report)
         return report
@@ -149,7 +172,13 @@ class PerfMemory:
         *,
         fail: bool,
     ) -> LeakReport:
-        report = await leaks.find_async(fn, *args, **options, **kwargs)
+        with self._kept.forgetting() as forget:
+
+            async def once() -> None:
+                await fn(*args, **kwargs)
+                forget()
+
+            report = await leaks.find_async(once, **options)
         if fail:
             self._kept.judge_leak(name, report)
         return report

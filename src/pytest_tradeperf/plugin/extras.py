@@ -243,6 +243,7 @@ def _growth(item: pytest.Item, outcome: Outcome) -> None:
 
 def _leak(item: pytest.Item, state: ItemState, outcome: Outcome) -> None:
     from pytest_tradeperf.measures import leaks
+    from pytest_tradeperf.plugin.keepsakes import forgetting_all
     from pytest_tradeperf.plugin.memory import leak_row
 
     spec = state.leak
@@ -265,21 +266,27 @@ def _leak(item: pytest.Item, state: ItemState, outcome: Outcome) -> None:
 
             @functools.wraps(test)
             async def again_async(*args: Any, **kwargs: Any) -> None:
-                async def once() -> None:
-                    forget()
-                    await test(*args, **kwargs)
+                with forgetting_all(item) as forget_kept:
 
-                found.append(await leaks.find_async(once, **options))
+                    async def once() -> None:
+                        forget()
+                        await test(*args, **kwargs)
+                        forget_kept()
+
+                    found.append(await leaks.find_async(once, **options))
 
             return again_async
 
         @functools.wraps(test)
         def again(*args: Any, **kwargs: Any) -> None:
-            def once() -> None:
-                forget()
-                test(*args, **kwargs)
+            with forgetting_all(item) as forget_kept:
 
-            found.append(leaks.find(once, **options))
+                def once() -> None:
+                    forget()
+                    test(*args, **kwargs)
+                    forget_kept()
+
+                found.append(leaks.find(once, **options))
 
         return again
 

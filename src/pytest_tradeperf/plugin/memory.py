@@ -8,6 +8,7 @@ from pytest_tradeperf.measures.memory import PerfMemory
 from pytest_tradeperf.model import Row, Verdict
 from pytest_tradeperf.plugin.heap import is_kept, other_tracker
 from pytest_tradeperf.plugin.item import STATE, recorder_of
+from pytest_tradeperf.plugin.keepsakes import forgetting
 
 
 def memory_of(item: Any) -> PerfMemory:
@@ -27,6 +28,7 @@ def memory_of(item: Any) -> PerfMemory:
         judge_leak=judge,
         mode=HeapMode(state.spec.heap) if state is not None else HeapMode.PYTHON,
         refusal=other_tracker(item),
+        forgetting=forgetting,
     )
 
 
