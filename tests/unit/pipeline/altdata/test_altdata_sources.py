@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,7 @@ NOW = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)
 
 def hurried(policy: HostPolicy) -> HostPolicy:
     retry = RetryPolicy(attempts=2, wait_initial_s=0.0, wait_max_s=0.0, wait_jitter_s=0.0)
-    return replace(policy, rules=(), attempt_timeout_s=0.5, deadline_s=2.0, retry=retry)
+    return replace(policy, rules=(), attempt_timeout_s=10.0, deadline_s=30.0, retry=retry)
 
 
 @asynccontextmanager
@@ -51,7 +52,7 @@ async def world_and_sources(
 
 async def gathered(*tickers: str, faults: str = "", **options: Any) -> Collection:
     async with world_and_sources(parse_faults(faults), **options) as (_, sources):
-        return await collect(sources, tickers, timeout_s=5)
+        return await collect(sources, tickers, timeout_s=60)
 
 
 def feed_of(found: Collection, source: str, ticker: str = "AAPL") -> TickerFeed:
@@ -120,8 +121,8 @@ async def test_a_source_that_always_fails_is_reported_and_never_raised(fault: st
 @pytest.mark.asyncio
 async def test_a_source_that_hangs_costs_no_more_than_the_time_given() -> None:
     async with world_and_sources(parse_faults("news=hang")) as (_, sources):
-        found = await collect(sources, ["AAPL", "MSFT"], timeout_s=0.3)
-    assert found.wall_s < 1.0
+        found = await collect(sources, ["AAPL", "MSFT"], timeout_s=1.5)
+    assert found.wall_s < 10.0, "an attempt alone would take as long, and there are two"
     assert found.reports["news"].feeds["AAPL"].failure is not None
     assert not feed_of(found, "cboe").is_missing
 
@@ -136,9 +137,9 @@ async def test_an_old_copy_stands_in_and_is_named_with_its_age() -> None:
         world.core.faults = parse_faults("all=500")
         second = await collect(sources, ["AAPL"])
     assert first.degraded == ()
-    assert [line.split(" s ago")[0] for line in second.degraded] == [
-        f"{name} AAPL: server_failed, copy of 0" for name in SOURCE_NAMES
-    ]
+    assert len(second.degraded) == len(SOURCE_NAMES)
+    for name, line in zip(SOURCE_NAMES, second.degraded, strict=True):
+        assert re.match(rf"{name} AAPL: server_failed, copy of \d+ s ago", line)
     assert second.items("AAPL") == first.items("AAPL")
     assert feed_of(second, "cboe").is_stale
 
@@ -234,7 +235,7 @@ async def test_answers_on_disk_stand_in_for_the_next_process_and_a_broken_file_i
         third = await once()
         world.core.faults = {}
         fourth = await once()
-    assert second.degraded == ("cboe AAPL: server_failed, copy of 0 s ago instead",)
+    assert re.fullmatch(r"cboe AAPL: server_failed, copy of \d+ s ago instead", *second.degraded)
     assert second.items("AAPL") == first.items("AAPL")
     assert third.degraded == ("cboe AAPL: server_failed, nothing instead",)
     assert fourth.degraded == ()
@@ -268,13 +269,13 @@ class Rogue:
 
 @pytest.mark.parametrize(
     ("lingers", "line"),
-    [(True, "rogue: lingered past its 0.1 s"), (False, "rogue: broke with ZeroDivisionError")],
+    [(True, "rogue: lingered past its 1.0 s"), (False, "rogue: broke with ZeroDivisionError")],
 )
 @pytest.mark.asyncio
 async def test_a_foreign_source_s_mistake_does_not_take_the_others_along(lingers: bool, line: str) -> None:
     async with world_and_sources() as (_, sources):
         await collect(sources, ["AAPL"])
-        found = await collect([*sources, Rogue(lingers)], ["AAPL"], timeout_s=0.1)
+        found = await collect([*sources, Rogue(lingers)], ["AAPL"], timeout_s=1.0)
     assert set(found.reports) == set(SOURCE_NAMES)
     assert len(found.degraded) == 1
     assert found.degraded[0].startswith(line)

