@@ -9,11 +9,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_tradeperf.pipeline.backtest.desk import run_portfolio
     from pytest_tradeperf.pipeline.backtest.engine import run_backtest
     from pytest_tradeperf.pipeline.backtest.grid import SweepResult, sweep
     from pytest_tradeperf.pipeline.backtest.lookahead import LookaheadReport, check_lookahead
     from pytest_tradeperf.pipeline.backtest.metrics import Metrics
+    from pytest_tradeperf.pipeline.backtest.portfolio import run_portfolio
     from pytest_tradeperf.pipeline.backtest.result import BacktestResult
     from pytest_tradeperf.pipeline.backtest.settings import (
         Costs,
@@ -43,7 +43,7 @@ _HOME = {
     "Trade": "trades",
     "VolatilityTarget": "settings",
     "check_lookahead": "lookahead",
-    "run_portfolio": "desk",
+    "run_portfolio": "portfolio",
     "run_backtest": "engine",
     "sweep": "grid",
     "walk_forward": "walkforward",
