@@ -64,7 +64,7 @@ def cycle(style: str, **options: Any) -> None:
                     parts,
                     config.tickers,
                     seconds=config.cycle_seconds,
-                    feeds_seconds=config.feeds_timeout,
+                    feeds_seconds=config.feeds_seconds,
                     batch=config.llm_batch,
                     max_alerts=config.max_alerts,
                     output=Path(config.output),
@@ -126,11 +126,16 @@ def morning(**options: Any) -> None:
 
 
 def _leave() -> NoReturn:
-    """End the command as interrupted, without the half second that a last collection of everything takes."""
-    import gc
+    """End the process as interrupted, at once: everything is saved, closed and shown.
 
-    gc.freeze()
-    raise click.exceptions.Exit(INTERRUPTED)
+    The interpreter's own tidying would take half a second, and longer while a thread still loads matplotlib.
+    """
+    import os
+    import sys
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(INTERRUPTED)
 
 
 def _resolved(options: dict[str, Any]) -> Resolved | None:

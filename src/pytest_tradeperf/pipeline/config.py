@@ -31,6 +31,8 @@ _YES: Final = {
     "off": False,
 }
 MOST_TICKERS: Final = 1000
+_FEEDS_SHARE: Final = 0.4
+"""Of a cycle with a language model: as much is left for its answers, which take longer than a feed's."""
 
 
 def _setting(
@@ -75,10 +77,10 @@ class PipelineConfig:
     )
     llm_model: str = _setting("default", "text", "model name the endpoint knows")
     llm_api_key: str = _setting("", "secret", "sent as bearer token, shown nowhere")
-    llm_workers: int = _setting(8, "count", "calls at once", low=1, high=1000)
+    llm_workers: int = _setting(16, "count", "calls at once", low=1, high=1000)
     llm_cache_ttl: float = _setting(300.0, "seconds", "how long an answer is reused; 0: never", high=1e9)
     llm_timeout: float = _setting(20.0, "seconds", "for one call", low=0.001, high=3600)
-    llm_batch: int = _setting(8, "count", "tickers that share one call for a vote; 1: none", low=1, high=100)
+    llm_batch: int = _setting(5, "count", "tickers that share one call for a vote; 1: none", low=1, high=100)
     llm_streaming: bool = _setting(True, "flag", "ask for streamed answers")
     llm_cassette: str = _setting("", "text", "file to record answers to or replay them from; empty: none")
     llm_cassette_mode: str = _setting(
@@ -119,6 +121,12 @@ class PipelineConfig:
             object.__setattr__(self, setting.name, value)
         if self.source == "off" and self.llm_url == "world":
             raise SettingError("llm_url 'world' needs source 'world': with source 'off' no world runs")
+
+    @property
+    def feeds_seconds(self) -> float:
+        """Seconds for the feeds of one cycle: a language model needs what is left to read them."""
+        share = _FEEDS_SHARE if self.llm_url else 1.0
+        return min(self.feeds_timeout, share * self.cycle_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,10 @@ class Drawn:
 class Charts(Protocol):
     """Draws."""
 
+    def prepare(self, researched: Sequence[Researched]) -> None:
+        """Begin with what the decisions will not change, while they are waited for; never raises."""
+        ...
+
     async def draw(self, outcome: Outcome) -> Drawn:
         """Return what was drawn for one ticker."""
         ...
@@ -135,12 +139,13 @@ class Desk:
         self.parts, self.tickers = parts, tuple(tickers)
         self._progress = progress
         self._loaded, self._heard = Loaded(bars={}), Heard()
-        self._early: asyncio.Task[Columns] | None = None
+        self._early: list[asyncio.Task[Columns]] = []
         self._notes: dict[str, None] = {}  # in order, each once
         self.statistics: Mapping[str, Mapping[str, float]] = {}
         self._researched: dict[str, Researched] = {}
         self._decisions: dict[str, Decision] = {}
         self._positions: Mapping[str, Position] = {}
+        self._held: tuple[OpenTrade, ...] | None = None
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -175,39 +180,55 @@ class Desk:
         Parameters
         ----------
         votes
-            Begin the votes that need no news as soon as the bars are there, while the feeds still talk.
+            Begin the votes that need no news while the feeds still talk: of each batch as soon as its bars
+            are there. Who is in which batch never depends on what comes first, and so neither does what
+            a model is asked.
         """
         parts = self.parts
         if seconds <= 0:
             self.note("feeds: no time left")
+        seconds = max(0.0, seconds)
+        size = len(self.tickers) if votes is None else votes.batch
         async with asyncio.TaskGroup() as group:
             hearing = group.create_task(
-                hear_feeds(parts.feeds, self.tickers, as_of=parts.as_of, seconds=max(0.0, seconds))
+                hear_feeds(parts.feeds, self.tickers, as_of=parts.as_of, seconds=seconds)
             )
-            self._loaded = await load_market(parts.market, self.tickers, seconds=max(0.0, seconds))
-            if votes is not None and parts.panel.has_early_voters:
-                self._early = votes.group.create_task(
-                    parts.panel.vote_early(
-                        [r.evidence for r in self._research(Heard()) if r.quality is not Quality.UNUSABLE],
-                        ledger=parts.ledger,
-                        deadline=votes.deadline,
-                        batch=votes.batch,
-                    )
-                )
+            loading = [
+                group.create_task(self._load(self.tickers[place : place + size], seconds, votes))
+                for place in range(0, len(self.tickers), size)
+            ]
+            self.open_trades()  # opening the store takes tenths of a second, which now nobody waits for
+        loads = [task.result() for task in loading]
+        self._loaded = Loaded(
+            bars={ticker: bars for load in loads for ticker, bars in load.bars.items()},
+            degraded=tuple(line for load in loads for line in load.degraded),
+        )
         self._heard = hearing.result()
         self.note(*self._loaded.degraded, *self._heard.degraded)
         self.statistics = self._heard.statistics
 
     def classify(self) -> None:
         """Turn what was gathered into evidence, a mood and a quality for each ticker."""
-        self._researched = {researched.ticker: researched for researched in self._research(self._heard)}
-
-    def _research(self, heard: Heard) -> list[Researched]:
-        bars = self._loaded.bars
-        return [
-            research_ticker(ticker, bars.get(ticker), heard.news.get(ticker), self.parts.as_of)
+        bars, news = self._loaded.bars, self._heard.news
+        self._researched = {
+            ticker: research_ticker(ticker, bars.get(ticker), news.get(ticker), self.parts.as_of)
             for ticker in self.tickers
-        ]
+        }
+
+    async def _load(self, tickers: Sequence[str], seconds: float, votes: EarlyVotes | None) -> Loaded:
+        """Return the bars of ``tickers``, the votes on them begun where they may be."""
+        parts = self.parts
+        loaded = await load_market(parts.market, tickers, seconds=seconds)
+        if votes is not None and parts.panel.has_early_voters:
+            known = [research_ticker(t, loaded.bars.get(t), None, parts.as_of) for t in tickers]
+            asking = parts.panel.vote_early(
+                [researched.evidence for researched in known if researched.quality is not Quality.UNUSABLE],
+                ledger=parts.ledger,
+                deadline=votes.deadline,
+                batch=votes.batch,
+            )
+            self._early.append(votes.group.create_task(asking))
+        return loaded
 
     async def decide(self, *, deadline: float, batch: int) -> None:
         """Let the panel decide every usable ticker by ``deadline`` (loop's clock); the rest abstain."""
@@ -244,7 +265,12 @@ class Desk:
             return 0
 
     def open_trades(self) -> tuple[OpenTrade, ...]:
-        """Return what the store holds open; none, with a degraded line, when it is away."""
+        """Return what the store held open when first asked; none, with a degraded line, when it is away."""
+        if self._held is None:
+            self._held = self._read_open_trades()
+        return self._held
+
+    def _read_open_trades(self) -> tuple[OpenTrade, ...]:
         if self.parts.recorder is None:
             return ()
         try:
@@ -252,6 +278,11 @@ class Desk:
         except (PipelineError, OSError) as error:
             self.note(f"store: {error}")
             return ()
+
+    def prepare_charts(self) -> None:
+        """Let the charts begin with what no decision changes."""
+        if self.parts.charts is not None:
+            self.parts.charts.prepare(self.researched)
 
     async def draw(self, outcomes: Sequence[Outcome], seconds: float) -> dict[str, tuple[Path, ...]]:
         """Return the charts by ticker drawn within ``seconds``; one that fails or is late leaves the rest."""

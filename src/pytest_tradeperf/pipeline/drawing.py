@@ -9,6 +9,7 @@ from pytest_tradeperf.pipeline.debate.decision import Action
 from pytest_tradeperf.pipeline.desk import Drawn, Outcome
 from pytest_tradeperf.pipeline.errors import MissingExtraError
 from pytest_tradeperf.pipeline.features import sma
+from pytest_tradeperf.pipeline.research import Researched
 
 _BARS = 120
 _WINDOWS = (20, 50)
@@ -19,6 +20,12 @@ class ChartDrawer:
 
     def __init__(self, queue: ChartQueue) -> None:
         self._queue = queue
+
+    def prepare(self, researched: Sequence[Researched]) -> None:
+        """Draw the gauges: one for each tenth, whoever's it is."""
+        for one in researched:
+            for chart in gauges_of(one):
+                self._queue.submit(chart)
 
     async def draw(self, outcome: Outcome) -> Drawn:
         """Return the files of one ticker; a chart that failed is a problem beside those that did not."""
@@ -44,9 +51,13 @@ def charts_of(outcome: Outcome) -> Sequence[Chart]:
             else ()
         )
         charts.append(PriceChart(bars=bars, lines=lines, marks=marks))
-    if researched.news.sentiment is not None:
-        charts.append(GaugeChart(score=researched.news.sentiment, title=researched.ticker))
-    return charts
+    return [*charts, *gauges_of(researched)]
+
+
+def gauges_of(researched: Researched) -> Sequence[GaugeChart]:
+    """Return the gauge of the mood, the same for every ticker of that tenth; none where it is unknown."""
+    score = researched.news.sentiment
+    return () if score is None else (GaugeChart(score=score),)
 
 
 def warm_up() -> None:

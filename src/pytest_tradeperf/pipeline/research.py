@@ -23,6 +23,11 @@ _OLDEST_DAYS: Final = 7
 _LARGEST_MOVE: Final = 0.35
 """A day's move beyond this is often an unadjusted split: worth a look, no reason to drop bars."""
 _MOOD: Final = 0.15
+_GUARD: Final = 1.1
+"""Markets and feeds keep their time themselves; so much of it passes before nothing of theirs counts.
+
+A busy machine wakes them and their guard in the same moment, and what came in time must not be lost then.
+"""
 
 
 class Quality(StrEnum):
@@ -175,7 +180,7 @@ class Silence:
 async def load_market(market: Market, tickers: Sequence[str], *, seconds: float) -> Loaded:
     """Return ``market``'s bars; a market that raises or is late is one more degraded line."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(_GUARD * seconds):
             return await market.load(tickers, seconds=seconds)
     except TimeoutError:
         return Loaded(bars={}, degraded=(f"bars: nothing within {seconds:g} s",))
@@ -186,7 +191,7 @@ async def load_market(market: Market, tickers: Sequence[str], *, seconds: float)
 async def hear_feeds(feeds: Feeds, tickers: Sequence[str], *, as_of: datetime, seconds: float) -> Heard:
     """Return ``feeds``' news; feeds that raise or are late are one more degraded line."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(_GUARD * seconds):
             return await feeds.hear(tickers, as_of=as_of, seconds=seconds)
     except TimeoutError:
         return Heard(degraded=(f"feeds: nothing within {seconds:g} s",))

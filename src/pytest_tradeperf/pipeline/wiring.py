@@ -5,6 +5,7 @@ Heavy libraries load here, when a run begins, and not before.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -71,7 +72,7 @@ async def opened(
             ledger=ledger(config),
             as_of=as_of,
             sizer=RiskSizer(config.equity),
-            charts=_charts(config, stack),
+            charts=await _charts(config, stack),
             recorder=_recorder(config, stack),
         )
 
@@ -237,7 +238,7 @@ async def _feeds(config: PipelineConfig, reach: _Reach, as_of: datetime, stack: 
     return AltFeeds(sources, notes)
 
 
-def _charts(config: PipelineConfig, stack: AsyncExitStack) -> Charts | None:
+async def _charts(config: PipelineConfig, stack: AsyncExitStack) -> Charts | None:
     if not config.charts:
         return None
     from pytest_tradeperf.pipeline.charts import ChartCache, ChartQueue, clean_up
@@ -249,9 +250,13 @@ def _charts(config: PipelineConfig, stack: AsyncExitStack) -> Charts | None:
         workers=config.chart_workers, cache=ChartCache(ttl_s=config.chart_cache_ttl), folder=folder
     )
     stack.callback(queue.close, cancel=True)
-    # a second of imports passes while the feeds talk; nobody waits for it but the first chart
-    warming = asyncio.get_running_loop().run_in_executor(None, warm_up)
-    stack.push_async_callback(asyncio.wait, {warming})
+    # Half a second of imports: before the run, whose every timer would feel it, and in a thread, so that
+    # Ctrl-C is heard meanwhile. The thread is our own: the loop would wait for its default executor's.
+    warmer = ThreadPoolExecutor(1, thread_name_prefix="charts-warm-up")
+    try:
+        await asyncio.get_running_loop().run_in_executor(warmer, warm_up)
+    finally:
+        warmer.shutdown(wait=False)
     return ChartDrawer(queue)
 
 

@@ -46,7 +46,8 @@ def to_png(figure: Any) -> bytes:
 
 def set_title(axes: Any, title: str) -> None:
     """Write a title as it is: no formula in it, no letter that the font lacks."""
-    axes.set_title(drawable(title), fontsize=11, loc="left", parse_math=False)
+    # its height is given: to find one, matplotlib would lay out every tick of the figure once more
+    axes.set_title(drawable(title), fontsize=11, loc="left", y=1.0, parse_math=False)
 
 
 def drawable(text: str) -> str:

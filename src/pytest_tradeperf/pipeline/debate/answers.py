@@ -1,7 +1,7 @@
 """The shapes a model must answer in; anything else is repaired once and then an abstention."""
 
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -42,6 +42,21 @@ class Sheet(BaseModel):
         """Return the opinion on item ``number`` (from 1), None where it is missing or broken."""
         found: Opinion | None = getattr(self, f"item_{number}")
         return found
+
+    @classmethod
+    def in_part(cls, text: str) -> Self | None:
+        """Return the items that are whole in the beginning of an answer, None where there is none.
+
+        Items do not depend on each other, so those that came in time count.
+        """
+        from pydantic_core import from_json
+
+        begun = text[text.find("{") :] if "{" in text else ""
+        try:
+            # what was cut is left out, but a number that was cut looks whole: the last one is not believed
+            return cls.model_validate(from_json(begun.rstrip("0123456789.eE+-"), allow_partial=True))
+        except ValueError:  # ValidationError among them
+            return None
 
     @field_validator("*", mode="wrap")
     @classmethod

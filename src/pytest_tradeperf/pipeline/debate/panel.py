@@ -8,7 +8,7 @@ from typing import Final
 from pytest_tradeperf.pipeline.debate.decision import DebateSettings, Decision
 from pytest_tradeperf.pipeline.debate.evidence import Evidence
 from pytest_tradeperf.pipeline.debate.roles import ANALYSTS, Analyst
-from pytest_tradeperf.pipeline.debate.sheets import Ballot, Columns, SheetVoter, ballots_of
+from pytest_tradeperf.pipeline.debate.sheets import Ballot, Columns, Share, SheetVoter, ballots_of
 from pytest_tradeperf.pipeline.debate.sitting import Sitting
 from pytest_tradeperf.pipeline.llm.ledger import Ledger
 from pytest_tradeperf.pipeline.llm.service import AnswerService
@@ -53,7 +53,7 @@ class Panel:
         ledger: Ledger | None = None,
         deadline: float = math.inf,
         batch: int = 1,
-        early: Awaitable[Columns] | None = None,
+        early: Sequence[Awaitable[Columns]] = (),
         on_decision: Callable[[Decision], object] | None = None,
     ) -> tuple[Decision, ...]:
         """Return the decisions in the order of ``evidences``.
@@ -66,8 +66,8 @@ class Panel:
         batch
             Tickers that share one call for each analyst's vote; 1: every vote is its own call.
         early
-            What ``vote_early`` gives for the same tickers; those analysts are not asked again, and the
-            others are asked while it is still under way. Only with ``batch`` above 1.
+            What ``vote_early`` gives for the same tickers, in parts; those analysts are not asked again, and
+            the others are asked while it is still under way. Only with ``batch`` above 1.
         on_decision
             Told every decision as it is made: what is left when the whole is cancelled.
         """
@@ -122,15 +122,20 @@ class Panel:
         ledger: Ledger,
         batch: int,
         deadline: float,
-        early: Awaitable[Columns] | None,
+        early: Sequence[Awaitable[Columns]],
     ) -> list[Ballot]:
         """Return every ticker's votes, each analyst asked once for ``batch`` tickers."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        asked = [analyst for analyst in self._analysts if early is None or analyst.reads_news]
-        columns = dict(await self._sheets(asked, evidences, ledger, batch, deadline))
-        if early is not None:
-            columns |= await early
+        asked = [analyst for analyst in self._analysts if not early or analyst.reads_news]
+        parts = [
+            await self._sheets(asked, evidences, ledger, batch, deadline),
+            *[await part for part in early],
+        ]
+        columns: dict[str, dict[str, Share]] = {analyst.name: {} for analyst in self._analysts}
+        for part in parts:
+            for name, shares in part.items():
+                columns[name] |= shares
         return ballots_of(columns, self._analysts, evidences, loop.time() - started)
 
     async def _sheets(

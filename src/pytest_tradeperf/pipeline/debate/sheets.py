@@ -96,7 +96,10 @@ class SheetVoter:
         }
 
     async def _sheet(self, analyst: Analyst, chunk: Sequence[Evidence]) -> list[Share]:
-        """Return one analyst's votes on a chunk; whoever is missing from the answer gets an abstention."""
+        """Return one analyst's votes on a chunk; whoever is missing from the answer gets an abstention.
+
+        Of an answer that is cut off by the deadline, the items that came count.
+        """
         is_masked, aliases = self._settings.is_masked, self._aliases
         shown = [masked(e, aliases.get(e.ticker, ())) if is_masked else e for e in chunk]
         told = [place for place, evidence in enumerate(shown) if analyst.view(evidence)]
@@ -111,16 +114,18 @@ class SheetVoter:
         )
         calls, usage, error = 0, Usage(), MalformedError.kind
         sheet: Sheet | None = None
+        shape = sheet_of(len(told))
         try:
             answer = await self._service.ask(
                 request,
-                sheet_of(len(told)),
+                shape,
                 ledger=self._ledger,
                 deadline=self._until,
                 priority=VOTE_PRIORITY,
             )
         except QuestionError as failure:
             calls, usage, error = failure.spent.calls, failure.spent.usage, failure.cause.kind
+            sheet = shape.in_part(failure.heard)
         else:
             calls, usage, sheet = answer.calls, answer.usage, answer.value
         for number, place in enumerate(told, 1):

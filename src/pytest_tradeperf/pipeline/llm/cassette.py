@@ -16,7 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pytest_tradeperf.pipeline.llm.errors import ERRORS_BY_KIND, CassetteError, LlmError
+from pytest_tradeperf.pipeline.llm.errors import (
+    ERRORS_BY_KIND,
+    CassetteError,
+    LlmError,
+    TimeoutExceededError,
+)
 from pytest_tradeperf.pipeline.llm.messages import ChatModel, Completion, Request, Usage
 
 FORMAT: Final = 1
@@ -37,7 +42,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One recorded answer or failure."""
+    """One recorded answer or failure; a failure's text is what had come before it."""
 
     key: str
     completion: Completion
@@ -93,7 +98,7 @@ class Cassette:
         if self.mode is Mode.PASS:
             return await self._ask(request)
         if self.mode is not Mode.RECORD and (recording := self._take(request)) is not None:
-            return await self._play(recording)
+            return await self._play(recording, request)
         if self.mode is Mode.REPLAY:
             raise CassetteError(
                 f"{self.path.name} holds no answer for {request.key!r}: record it again with"
@@ -124,7 +129,9 @@ class Cassette:
         self._next[request.key] += 1
         return recordings[place]
 
-    async def _play(self, recording: Recording) -> Completion:
+    async def _play(self, recording: Recording, request: Request) -> Completion:
+        if request.draft is not None and recording.error:
+            request.draft.follow(lambda: recording.completion.text)
         await asyncio.sleep(recording.completion.wall_seconds / self.speed)
         if recording.error:
             raise ERRORS_BY_KIND.get(recording.error, LlmError)(recording.message)
@@ -136,8 +143,11 @@ class Cassette:
         try:
             completion = await self._ask(request)
         except LlmError as error:
-            silent = Completion(text="", wall_seconds=loop.time() - start)
-            self._keep(Recording(key=request.key, completion=silent, error=error.kind, message=str(error)))
+            self._keep(_failed(request, loop.time() - start, error))
+            raise
+        except asyncio.CancelledError:  # its asker's time was up
+            late = TimeoutExceededError("no answer before the deadline")
+            self._keep(_failed(request, loop.time() - start, late))
             raise
         self._keep(Recording(key=request.key, completion=completion))
         return completion
@@ -146,6 +156,16 @@ class Cassette:
         self._tape[recording.key].append(recording)
         self._next[recording.key] = len(self._tape[recording.key])
         self._is_changed = True
+
+
+def _failed(request: Request, seconds: float, error: LlmError) -> Recording:
+    heard = request.draft.text if request.draft is not None else ""
+    return Recording(
+        key=request.key,
+        completion=Completion(text=heard, wall_seconds=seconds),
+        error=error.kind,
+        message=str(error),
+    )
 
 
 def read_tape(path: Path) -> list[Recording]:
@@ -202,7 +222,8 @@ def _to_json(recording: Recording) -> dict[str, Any]:
         "wall_seconds": round(done.wall_seconds, 6),
     }
     if recording.error:
-        return entry | {"error": recording.error, "message": recording.message}
+        heard = {"text": done.text} if done.text else {}
+        return entry | heard | {"error": recording.error, "message": recording.message}
     return entry | {
         "text": done.text,
         "finish_reason": done.finish_reason,
@@ -218,9 +239,9 @@ def _from_json(entry: dict[str, Any]) -> Recording:
     if not 0 <= wall < math.inf:
         raise ValueError(f"wall_seconds is {wall!r}")
     if "error" in entry:
-        silent = Completion(text="", wall_seconds=wall)
+        cut = Completion(text=str(entry.get("text", "")), wall_seconds=wall)
         return Recording(
-            key=str(entry["key"]), completion=silent, error=str(entry["error"]), message=str(entry["message"])
+            key=str(entry["key"]), completion=cut, error=str(entry["error"]), message=str(entry["message"])
         )
     prompt, completion, is_reported = entry["usage"]
     return Recording(

@@ -151,6 +151,9 @@ class OpenAiModel:
         body = request.body | {"model": request.model or self.model}
         if self.is_streaming:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
+        answer = _Answer(self._without_key)
+        if request.draft is not None:
+            request.draft.follow(answer.said)
         try:
             async with (
                 asyncio.timeout(self.timeout),
@@ -158,9 +161,10 @@ class OpenAiModel:
             ):
                 await self._refuse_bad_status(response)
                 if response.headers.get("content-type", "").startswith("text/event-stream"):
-                    answer = await _read_events(self._pieces(response), loop, start)
+                    await _read_events(answer, self._pieces(response), loop, start)
                 else:
-                    answer = _Answer.from_json(b"".join([piece async for piece in self._pieces(response)]))
+                    whole = b"".join([piece async for piece in self._pieces(response)])
+                    answer.add(_parse(whole), "message")
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise TimeoutExceededError(
                 f"{self._shown_host} gave no complete answer within {self.timeout:g} s"
@@ -170,7 +174,7 @@ class OpenAiModel:
             raise _RetryableError(problem) from error
         except httpx2.HTTPError as error:
             raise MalformedError(f"{self._shown_host}: {error}") from error
-        return answer.completion(request, loop.time() - start, self._without_key)
+        return answer.completion(request, loop.time() - start)
 
     async def _refuse_bad_status(self, response: "httpx2.Response") -> None:
         """Raise unless the status is 200."""
@@ -219,20 +223,18 @@ class OpenAiModel:
 
 
 class _Answer:
-    """An answer while it is read."""
+    """An answer while it is read; ``clean`` takes out what must not be in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clean: Callable[[str], str]) -> None:
         self.text: list[str] = []
         self.usage: Usage | None = None
         self.first_token: float | None = None
         self.finish_reason = "stop"
+        self._clean = clean
 
-    @classmethod
-    def from_json(cls, raw: bytes) -> "_Answer":
-        """Return the answer in one JSON object, or raise MalformedError."""
-        answer = cls()
-        answer.add(_parse(raw), "message")
-        return answer
+    def said(self) -> str:
+        """Return the text so far; lone surrogates, which break later, are replaced."""
+        return self._clean("".join(self.text)).encode("utf-8", "replace").decode()
 
     def add(self, chunk: Any, part: str) -> bool:
         """Take in one object of the protocol; return whether it held text."""
@@ -253,9 +255,9 @@ class _Answer:
         self.text.append(content)
         return bool(content)
 
-    def completion(self, request: Request, wall: float, clean: Callable[[str], str]) -> Completion:
+    def completion(self, request: Request, wall: float) -> Completion:
         """Return the whole answer; usage the endpoint did not tell is estimated and marked."""
-        text = clean("".join(self.text)).encode("utf-8", "replace").decode()  # lone surrogates break later
+        text = self.said()
         estimated = Usage(
             prompt_tokens=prompt_tokens(request), completion_tokens=count_tokens(text), is_reported=False
         )
@@ -269,10 +271,10 @@ class _Answer:
 
 
 async def _read_events(
-    pieces: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop, start: float
-) -> _Answer:
-    """Return the answer that server-sent events spell; a stream that stops before ``[DONE]`` is an error."""
-    answer, rest = _Answer(), b""
+    answer: _Answer, pieces: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop, start: float
+) -> None:
+    """Take in what server-sent events spell; a stream that stops before ``[DONE]`` is an error."""
+    rest = b""
     async for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
@@ -280,7 +282,7 @@ async def _read_events(
                 continue
             data = line[5:].strip()
             if data == b"[DONE]":
-                return answer
+                return
             if answer.add(_parse(data), "delta") and answer.first_token is None:
                 answer.first_token = loop.time() - start
     raise _RetryableError(UnreachableError("the stream of events ended before it was complete"))

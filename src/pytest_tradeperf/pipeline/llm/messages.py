@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -17,13 +17,35 @@ class Message:
     content: str
 
 
+class Draft:
+    """What has come of an answer that is still being streamed; "" before the first word.
+
+    Whoever asks may hand one over with the request, and look at it when time is up.
+    """
+
+    __slots__ = ("_read",)
+
+    def __init__(self) -> None:
+        self._read: Callable[[], str] = str
+
+    @property
+    def text(self) -> str:
+        """The beginning of the answer, as far as it has come."""
+        return self._read()
+
+    def follow(self, read: Callable[[], str]) -> None:
+        """Show what ``read`` returns from now on; a new attempt starts a new draft."""
+        self._read = read
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One question to a language model.
 
     ``label`` names the logical call ("AAPL/turn-1/bull"); it is never sent, but it is part of the
     cassette key, so that two callers with equal words never swap recordings. ``schema`` is a JSON
-    schema the answer must satisfy, ``schema_name`` what the endpoint calls it.
+    schema the answer must satisfy, ``schema_name`` what the endpoint calls it. ``draft`` shows a streamed
+    answer while it comes; it is no part of what is asked.
     """
 
     messages: tuple[Message, ...]
@@ -34,6 +56,7 @@ class Request:
     max_tokens: int = 160
     temperature: float = 0.0
     seed: int | None = 0
+    draft: Draft | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.messages:

@@ -8,9 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from pytest_tradeperf.pipeline.llm.errors import LlmError, MalformedError, TimeoutExceededError
+from pytest_tradeperf.pipeline.llm.errors import (
+    LlmError,
+    MalformedError,
+    TimeoutExceededError,
+    UnreachableError,
+)
 from pytest_tradeperf.pipeline.llm.ledger import Ledger, Reservation
-from pytest_tradeperf.pipeline.llm.messages import ChatModel, Completion, Message, Request, Usage
+from pytest_tradeperf.pipeline.llm.messages import ChatModel, Completion, Draft, Message, Request, Usage
 from pytest_tradeperf.pipeline.llm.queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -63,11 +68,14 @@ class Spent:
 
 
 class QuestionError(Exception):
-    """No valid answer: ``cause`` says why, ``spent`` what was used all the same."""
+    """No valid answer: ``cause`` says why, ``spent`` what was used all the same.
 
-    def __init__(self, cause: LlmError, spent: Spent) -> None:
+    ``heard`` is the beginning of an answer whose rest did not come, "" where there is none.
+    """
+
+    def __init__(self, cause: LlmError, spent: Spent, heard: str = "") -> None:
         super().__init__(str(cause))
-        self.cause, self.spent = cause, spent
+        self.cause, self.spent, self.heard = cause, spent, heard
 
 
 class AnswerService:
@@ -106,8 +114,8 @@ class AnswerService:
         QuestionError
             Whatever went wrong, and what it cost.
         """
-        asked = replace(request, schema=short_schema(shape), schema_name=shape.__name__.lower())
-        meter = _Meter()
+        draft, meter = Draft(), _Meter()
+        asked = replace(request, schema=short_schema(shape), schema_name=shape.__name__.lower(), draft=draft)
         try:
             async with asyncio.timeout_at(deadline):
                 completion = await self._complete(asked, ledger, priority, meter)
@@ -120,9 +128,10 @@ class AnswerService:
                     value, problem = read_answer(completion.text, shape)
         except TimeoutError as error:
             late = TimeoutExceededError("no answer before the deadline")
-            raise QuestionError(late, Spent(calls=meter.calls, usage=meter.usage)) from error
+            raise QuestionError(late, Spent(calls=meter.calls, usage=meter.usage), draft.text) from error
         except LlmError as error:
-            raise QuestionError(error, Spent(calls=meter.calls, usage=meter.usage)) from error
+            cut = draft.text if isinstance(error, (TimeoutExceededError, UnreachableError)) else ""
+            raise QuestionError(error, Spent(calls=meter.calls, usage=meter.usage), cut) from error
         if value is None:
             raise QuestionError(
                 MalformedError(f"still no {shape.__name__} after one repair: {problem}"),

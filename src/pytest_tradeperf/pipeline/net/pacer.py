@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 # Rules this short are also spread out, so that a second's worth does not arrive at one blow; longer ones,
 # such as 200 an hour, are only counted, or the first requests of an hour would wait 18 s each.
 _LONGEST_SPREAD_S = 10.0
-# Half of what a window allows may go at once. The bucket then makes up for late wake-ups, which cost a
-# bucket of one a tenth of the rate on a busy machine (8.5 of 10 a second measured).
-_BURST_SHARE = 0.5
+# As much of what a window allows may go at once; the rest is spread. Twenty requests under 10 a second then
+# leave within 1.3 s: 0.3 s sooner than with half of a window, 0.2 s later than with all of it. The bucket
+# also makes up for late wake-ups, which cost a bucket of one a tenth of the rate on a busy machine.
+_BURST_SHARE = 0.8
 _LOOKS_A_SPACING = 10
 _LONGEST_LOOK_S = 0.01
 

@@ -86,8 +86,12 @@ def _response(
     reply: Reply, request: httpx2.Request, stream: AsyncIterator[bytes] | None = None
 ) -> httpx2.Response:
     headers = {"Content-Type": reply.content_type, **reply.headers}
-    content = reply.body if stream is None else stream
-    return httpx2.Response(reply.status, headers=headers, content=content, request=request)
+    if stream is not None:
+        return httpx2.Response(reply.status, headers=headers, content=stream, request=request)
+    # as a stream, which a client can still read raw; ready content counts as read already
+    headers["Content-Length"] = str(len(reply.body))
+    body = httpx2.ByteStream(reply.body)
+    return httpx2.Response(reply.status, headers=headers, stream=body, request=request)
 
 
 async def _stream(pieces: tuple[bytes, ...], pause_s: float) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ from pytest_tradeperf.pipeline.llm.errors import (
     TimeoutExceededError,
     UnreachableError,
 )
+from pytest_tradeperf.pipeline.llm.messages import Draft
 
 KEY = "sk-secret-0123456789"
 EVENTS = "Content-Type: text/event-stream\r\nConnection: close"
@@ -334,3 +335,21 @@ def test_cancelling_at_any_moment_leaves_no_task_and_no_connection(http, ask, af
     open_files = psutil.Process().num_fds()
     assert asyncio.run(main()) == (True, set())
     assert psutil.Process().num_fds() == open_files
+
+
+def test_a_draft_shows_what_has_come_of_each_attempt_without_the_key(http, ask):
+    draft = Draft()
+
+    async def broken(writer):
+        writer.write(f"HTTP/1.1 200 OK\r\n{EVENTS}\r\n\r\n".encode() + events(delta("first"), done=False))
+        await writer.drain()
+        writer.transport.abort()
+
+    async def slow(writer):
+        writer.write(f"HTTP/1.1 200 OK\r\n{EVENTS}\r\n\r\n".encode())
+        writer.write(events(delta(f"said {KEY[:5]}"), delta(KEY[5:]), done=False))
+        await asyncio.sleep(60)
+
+    error, _ = complete(http, [broken, slow], ask(draft=draft), timeout=0.8, api_key=KEY)
+    assert isinstance(error, TimeoutExceededError)
+    assert draft.text == "said ***"

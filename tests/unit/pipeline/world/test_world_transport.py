@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -56,6 +57,21 @@ def test_an_answer_later_than_the_timeout_is_a_timeout_at_that_moment() -> None:
             return asyncio.get_running_loop().time()
 
     assert virtual_time.run(run()) == pytest.approx(3.0)
+
+
+def test_a_body_in_one_piece_can_be_read_raw() -> None:
+    async def main() -> tuple[bytes, str]:
+        async with (
+            httpx2.AsyncClient(transport=WorldTransport()) as client,
+            client.stream("GET", f"{URL}/llm/v1/models") as response,
+        ):
+            return b"".join([piece async for piece in response.aiter_raw()]), response.headers[
+                "content-length"
+            ]
+
+    body, length = virtual_time.run(main())
+    assert json.loads(body)["data"][0]["id"] == "world-1"
+    assert int(length) == len(body)
 
 
 def test_a_stream_takes_the_whole_latency() -> None:
