@@ -11,6 +11,7 @@ from typing import Any, Final
 from pytest_tradeperf.pipeline.desk import Desk, EarlyVotes, Outcome, Parts, seconds_left, strongest
 from pytest_tradeperf.pipeline.llm.ledger import Statement
 from pytest_tradeperf.pipeline.llm.queue import QueueStats
+from pytest_tradeperf.pipeline.research import Researched
 from pytest_tradeperf.pipeline.resources import Resources, read_resources
 from pytest_tradeperf.pipeline.stages import Progress, StageClock, StageTime, stage_table
 
@@ -50,6 +51,7 @@ class CycleResult:
     tickers: tuple[str, ...]
     as_of: str
     ended: Ended
+    researched: tuple[Researched, ...]
     outcomes: tuple[Outcome, ...]
     alerts: tuple[Alert, ...]
     charts: Mapping[str, tuple[Path, ...]]
@@ -74,13 +76,21 @@ class CycleResult:
             "tickers": list(self.tickers),
             "as_of": self.as_of,
             "ended": self.ended.value,
+            "researched": [
+                {
+                    "ticker": researched.ticker,
+                    "mood": researched.mood.value,
+                    "quality": researched.quality.value,
+                    "checks": list(researched.checks),
+                    "facts": dict(researched.evidence.facts),
+                    "headlines": list(researched.evidence.headlines),
+                }
+                for researched in self.researched
+            ],
             "decisions": [
                 outcome.decision.record
                 | {
                     "wall_seconds": round(outcome.decision.wall_seconds, 6),
-                    "mood": outcome.researched.mood.value,
-                    "quality": outcome.researched.quality.value,
-                    "checks": list(outcome.researched.checks),
                     "position": None if outcome.position is None else asdict(outcome.position),
                 }
                 for outcome in self.outcomes
@@ -162,6 +172,7 @@ class Cycle:
             tickers=desk.tickers,
             as_of=desk.parts.as_of.isoformat(),
             ended=self._ended,
+            researched=desk.researched,
             outcomes=desk.outcomes,
             alerts=self._alerts,
             charts=self._charts,

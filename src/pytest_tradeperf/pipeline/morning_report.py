@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import jinja2
+
 from pytest_tradeperf.pipeline.desk import Outcome
 from pytest_tradeperf.pipeline.morning import MorningReport, Tracked
 from pytest_tradeperf.pipeline.stages import stage_table
@@ -109,8 +111,6 @@ def to_markdown(document: Document) -> str:
 
 def to_html(document: Document) -> str:
     """Return the document as one HTML page without scripts or outside resources."""
-    import jinja2
-
     loader = jinja2.PackageLoader("pytest_tradeperf.pipeline", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.get_template("morning.html").render(document=document)

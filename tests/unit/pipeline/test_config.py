@@ -92,7 +92,7 @@ def test_what_is_shown_can_be_read_back_and_hides_secrets(tmp_path):
     assert "sk-very-secret" not in shown
     assert "pa55" not in shown
     assert "max_alerts = 3  # command line" in shown
-    assert "llm_workers = 8  # default" in shown
+    assert "llm_workers = 16  # default" in shown
     back = tomllib.loads(shown)
     assert set(back) == {f.name for f in fields(PipelineConfig)} - {"llm_api_key"}
     (tmp_path / "back.toml").write_text(shown)
@@ -206,3 +206,10 @@ def test_importing_it_loads_nothing_heavy():
         env={"PYTHONPATH": ":".join(sys.path)},
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_language_model_leaves_the_feeds_two_fifths_of_a_short_cycle():
+    assert PipelineConfig(cycle_seconds=5).feeds_seconds == 5
+    assert PipelineConfig(cycle_seconds=5, llm_url="world").feeds_seconds == 2
+    assert PipelineConfig(cycle_seconds=5, llm_url="world", feeds_timeout=1).feeds_seconds == 1
+    assert PipelineConfig(llm_url="world").feeds_seconds == 10

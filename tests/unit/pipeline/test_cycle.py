@@ -187,6 +187,46 @@ def test_the_same_input_gives_the_same_decisions_in_any_timing():
     assert len(records) == 1
 
 
+def test_votes_begin_batch_by_batch_as_bars_come_and_are_the_same_in_any_order():
+    class Arriving(Shelf):
+        def __init__(self, seconds):
+            super().__init__()
+            self.waits = seconds
+
+        async def load(self, tickers, *, seconds):
+            await asyncio.sleep(max(self.waits[t] for t in tickers))
+            return await super().load(tickers, seconds=seconds)
+
+    class Listening(RuleModel):
+        def __init__(self):
+            super().__init__(lambda request: 1.0)
+            self.asked = {}
+
+        async def complete(self, request):
+            self.asked[request.label] = asyncio.get_running_loop().time()
+            return await super().complete(request)
+
+    runs = []
+    for waits in ((0.0, 0.0, 1.5, 1.5, 0.5), (1.0, 0.0, 0.0, 0.5, 0.2)):
+        model, market = Listening(), Arriving(dict(zip(TICKERS, waits, strict=True)))
+        result, *_ = going(model=model, parts={"market": market, "feeds": Feeds(2.0)}, batch=2)
+        trend = {name: at for name, at in model.asked.items() if name.endswith("sheet/trend")}
+        assert sorted(trend.values()) == sorted({max(waits[:2]), max(waits[2:4]), waits[4]})
+        runs.append((sorted(trend), [outcome.decision.record for outcome in result.outcomes]))
+    assert runs[0] == runs[1]
+
+
+def test_feeds_and_their_guard_woken_together_lose_nothing():
+    class Punctual(Feeds):
+        async def hear(self, tickers, *, as_of, seconds):
+            await asyncio.sleep(seconds)  # all its time, as a busy machine would make of a little less
+            return await super().hear(tickers, as_of=as_of, seconds=seconds)
+
+    result, *_ = going(parts={"feeds": Punctual()}, seconds=5.0, feeds_seconds=2.0)
+    assert result.degraded == ()
+    assert all(one.news.headlines for one in result.researched)
+
+
 def test_the_deadline_ends_a_cycle_whatever_hangs():
     class Hanging:
         async def load(self, tickers, *, seconds):
@@ -278,7 +318,9 @@ def test_cancelling_at_any_moment_saves_what_was_reached_and_leaves_nothing(at, 
     assert len(recorder.kept) == len(partial.outcomes) == partial.stored
     assert partial.ledger.reserved_tokens == 0
     if kind is Cycle:
-        assert json.loads((tmp_path / "cycle.json").read_text())["ended"] == "interrupted"
+        saved = json.loads((tmp_path / "cycle.json").read_text())
+        assert saved["ended"] == "interrupted"
+        assert [one["ticker"] for one in saved["researched"]] == (list(TICKERS) if at > 1 else [])
         assert partial.ended is Ended.INTERRUPTED
     else:
         assert not partial.is_complete
@@ -289,6 +331,7 @@ def test_the_written_json_is_the_result(tmp_path):
     written = json.loads((tmp_path / "cycle.json").read_text())
     assert written["decisions"][0]["action"] == result.outcomes[0].decision.action.value
     assert written["stored"] == 5
+    assert written["researched"][0]["headlines"] == ["AAPL beats estimates"]
     assert written["ledger"]["calls_saved"] == result.calls_saved
     assert [p.name for p in tmp_path.iterdir()] == ["cycle.json"]
 

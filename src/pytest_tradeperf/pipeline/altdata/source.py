@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tradeperf.pipeline.altdata.model import FeedFailure, Item, SourceReport, TickerFeed
 from pytest_tradeperf.pipeline.net.errors import DeadlineError, NetworkError
-from pytest_tradeperf.pipeline.net.tickers import TickerError, normalised
+from pytest_tradeperf.pipeline.net.tickers import TickerError, name_of, normalised
 
 if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.net.fetcher import Answer, Fetcher
@@ -67,7 +67,7 @@ class HttpSource(ABC):
                 return found
             return replace(found, items=tuple(item for item in found.items if item.available_at <= as_of))
 
-        wanted = list(dict.fromkeys(map(_key, tickers)))
+        wanted = list(dict.fromkeys(map(name_of, tickers)))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(ticker)) for ticker in wanted]
         return SourceReport(
@@ -101,11 +101,3 @@ class HttpSource(ABC):
             failure=failure,
             notes=tuple(notes),
         )
-
-
-def _key(ticker: str) -> str:
-    """Return the ticker's name in the report: normalised, or as it was given if it is none."""
-    try:
-        return normalised(ticker)
-    except TickerError:
-        return str(ticker)

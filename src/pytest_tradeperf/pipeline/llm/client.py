@@ -181,7 +181,7 @@ class OpenAiModel:
         status = response.status_code
         if status == 200:  # noqa: PLR2004
             return
-        if response.is_redirect:
+        if response.has_redirect_location:
             target = urlsplit(response.headers.get("location", "")).hostname or "elsewhere"
             raise RefusedError(
                 f"{self._shown_host} redirects to {target!r}: redirects are never followed with a key"
@@ -305,9 +305,10 @@ def _usage(raw: Any) -> Usage:
 def _seconds(header: str | None) -> float | None:
     """Return a ``Retry-After`` in seconds; dates and nonsense give None, the usual backoff."""
     try:
-        return max(0.0, float(header)) if header else None
+        seconds = float(header or "")
     except ValueError:
         return None
+    return seconds if seconds >= 0 else None  # "nan" is not
 
 
 def _how_long_to_wait(error: Exception) -> bool | float:

@@ -19,7 +19,7 @@ from pytest_tradeperf.pipeline.net.body import list_field, number, parse_json
 from pytest_tradeperf.pipeline.net.errors import DeadlineError, MalformedError, NetworkError
 from pytest_tradeperf.pipeline.net.metrics import NetStatistics
 from pytest_tradeperf.pipeline.net.policy import HostPolicy, RateRule
-from pytest_tradeperf.pipeline.net.tickers import TickerError, normalised
+from pytest_tradeperf.pipeline.net.tickers import TickerError, name_of, normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,7 +133,7 @@ class NetworkBars:
                     instead = f"copy of {answer.age_s:.0f} s ago"
                     lines[symbol] = f"market {symbol}: {answer.stale.kind}, {instead} instead"
 
-        wanted = list(dict.fromkeys(symbol.strip().upper() for symbol in symbols))
+        wanted = list(dict.fromkeys(map(name_of, symbols)))
         async with asyncio.TaskGroup() as group:
             for symbol in wanted:
                 group.create_task(one(symbol))

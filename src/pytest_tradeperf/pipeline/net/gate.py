@@ -37,6 +37,7 @@ VALUE = "tradeperf.value"
 FRESH_S = "tradeperf.fresh_s"
 FETCHED_AT = "x-tradeperf-fetched-at"
 _KEPT_HEADERS = ("content-type", "etag", "last-modified", "location", "cache-control", "expires")
+_CONDITIONS = ("if-none-match", "if-modified-since")
 _WRITE_EVENT = "send_request_headers.started"
 _CANNOT_WAIT_S = 24 * 3600.0
 
@@ -157,6 +158,8 @@ class Gate(httpx2.AsyncBaseTransport):
         self, request: httpx2.Request, response: httpx2.Response, where: str
     ) -> httpx2.Response:
         status = response.status_code
+        if status == HTTPStatus.NOT_MODIFIED and not any(name in request.headers for name in _CONDITIONS):
+            raise MalformedError(f"{where} answered 304 although it was asked without a condition")
         if status == HTTPStatus.NOT_MODIFIED or response.has_redirect_location:
             return self._answer(request, response, b"")
         if status != HTTPStatus.OK:

@@ -31,3 +31,15 @@ def normalised(ticker: str) -> str:
             f"{ticker!r:.60} is not a ticker; expected letters and digits like AAPL, BRK.B or ^SPX"
         )
     return text.upper()
+
+
+def name_of(ticker: str) -> str:
+    """Return what a report calls the ticker: normalised, or just as it was given if it is none.
+
+    >>> name_of("ibm"), name_of("ß")
+    ('IBM', 'ß')
+    """
+    try:
+        return normalised(ticker)
+    except TickerError:
+        return str(ticker)

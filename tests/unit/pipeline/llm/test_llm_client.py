@@ -3,9 +3,11 @@ import gzip
 import json
 import logging
 
+import httpx2
 import psutil
 import pytest
 
+from pytest_tradeperf.pipeline import virtual_time
 from pytest_tradeperf.pipeline.llm.client import OpenAiModel
 from pytest_tradeperf.pipeline.llm.errors import (
     MalformedError,
@@ -106,11 +108,34 @@ def test_a_rate_limit_that_stays_is_one_error_after_the_attempts(http, ask):
     assert len(endpoint.seen) == 2
 
 
-@pytest.mark.parametrize("wait", ["nan", "-5", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "0"])
-def test_a_wait_that_is_no_number_of_seconds_is_the_usual_pause(http, ask, wait):
-    busy = http.answer(b"{}", status="503 Service Unavailable", headers=f"Retry-After: {wait}")
-    got, endpoint = complete(http, [busy, http.ok("then")], ask())
-    assert (got.text, len(endpoint.seen)) == ("then", 2)
+@pytest.mark.parametrize(
+    ("wait", "least", "most"),
+    [
+        ("nan", 0.1, 2),
+        ("-5", 0.1, 2),
+        ("soon", 0.1, 2),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.1, 2),
+        ("0", 0, 0),
+        ("3.5", 3.5, 3.5),
+    ],
+)
+def test_a_wait_that_is_no_number_of_seconds_is_the_usual_pause(http, ask, wait, least, most):
+    answers = [
+        httpx2.Response(503, headers={"Retry-After": wait}, stream=httpx2.ByteStream(b"")),
+        httpx2.Response(200, stream=httpx2.ByteStream(http.body("then"))),
+    ]
+
+    class Busy(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            return answers.pop(0)
+
+    async def main():
+        async with OpenAiModel(base_url="http://x/v1", model="tiny", transport=Busy()) as model:
+            return await model.complete(ask()), asyncio.get_running_loop().time()
+
+    got, seconds = virtual_time.run(main())
+    assert got.text == "then"
+    assert least <= seconds <= most
 
 
 def test_a_wait_longer_than_the_timeout_is_not_waited_for(http, ask):

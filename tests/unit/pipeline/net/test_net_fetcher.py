@@ -388,6 +388,16 @@ async def test_redirects_are_followed_on_the_same_host_only(
         assert len(seen) <= 4
 
 
+@pytest.mark.asyncio
+async def test_unchanged_is_no_answer_to_a_request_without_a_condition() -> None:
+    async with (
+        raw_server(lambda _: answer(b"", status="304 Not Modified")) as (url, _),
+        Fetcher(ONCE, trust_env=False) as fetcher,
+    ):
+        with pytest.raises(MalformedError, match="304 although it was asked without a condition"):
+            await fetcher.get(url, messages)
+
+
 @pytest.mark.parametrize(
     ("trusted", "bypass", "through_proxy"), [(True, "", True), (True, "*", False), (False, "", False)]
 )
