@@ -93,7 +93,7 @@ async def test_an_old_copy_is_preferred_to_the_bundle() -> None:
     assert re.fullmatch(r"market GOOG: server_failed, copy of \d+ s ago instead", *second.degraded)
 
 
-@pytest.mark.parametrize("symbol", ["../x", "ÄPFEL", "", "ß", "ıbm"])
+@pytest.mark.parametrize("symbol", ["../x", "ÄPFEL", "", "ß", "\u0131bm"])
 @pytest.mark.asyncio
 async def test_what_is_no_symbol_is_named_and_not_asked_for(symbol: str) -> None:
     async with source() as (world, bars):
