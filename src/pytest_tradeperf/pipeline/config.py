@@ -95,6 +95,7 @@ class PipelineConfig:
     )
     debate_seconds: float = _setting(25.0, "seconds", "for one ticker", low=0.001, high=28)
     debate_turns: int = _setting(2, "count", "turns of bull and bear at most", low=1, high=10)
+    debate_reason: int = _setting(200, "count", "longest reason of a speaker, in characters", high=200)
     debate_low: float = _setting(0.45, "number", "contested from this probability on", high=0.5)
     debate_high: float = _setting(0.55, "number", "contested up to this probability", low=0.5, high=1)
     debate_masked: bool = _setting(False, "flag", "hide tickers and dates from the model")

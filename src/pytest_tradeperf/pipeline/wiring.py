@@ -85,6 +85,7 @@ def debate_settings(config: PipelineConfig) -> DebateSettings:
         ambiguous_low=config.debate_low,
         ambiguous_high=config.debate_high,
         max_turns=config.debate_turns,
+        reason_characters=config.debate_reason,
         is_masked=config.debate_masked,
         may_stand_in=config.debate_stand_in,
     )

@@ -41,6 +41,7 @@ SAMPLES = {
     "debate_high": ("0.7", 0.7),
     "debate_seconds": ("20", 20.0),
     "debate_turns": ("1", 1),
+    "debate_reason": ("40", 40),
 }
 
 

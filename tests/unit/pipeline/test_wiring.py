@@ -135,12 +135,12 @@ def test_live_without_feeds_is_as_of_now():
 def test_settings_reach_the_parts_they_are_for():
     config = PipelineConfig(
         debate_arm="vote", debate_low=0.3, debate_high=0.8, debate_turns=4, debate_masked=True, debate_stand_in=True,
-        debate_seconds=9, llm_max_tokens=5, llm_max_usd=2, llm_price_prompt=3, llm_price_completion=4,
+        debate_seconds=9, debate_reason=60, llm_max_tokens=5, llm_max_usd=2, llm_price_prompt=3, llm_price_completion=4,
     )  # fmt: skip
     settings, book = debate_settings(config), ledger(config)
     assert (settings.arm, settings.ambiguous_low, settings.ambiguous_high) == ("vote", 0.3, 0.8)
     assert (settings.max_turns, settings.is_masked, settings.may_stand_in) == (4, True, True)
-    assert settings.deadline_seconds == 9
+    assert (settings.deadline_seconds, settings.reason_characters) == (9, 60)
     assert (book.remaining_tokens, book.remaining_cost_usd) == (5, 2)
     assert (book.prices.prompt, book.prices.completion) == (3, 4)
 

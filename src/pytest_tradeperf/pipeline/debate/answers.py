@@ -1,7 +1,7 @@
 """The shapes a model must answer in; anything else is repaired once and then an abstention."""
 
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -15,13 +15,17 @@ from pydantic import (
 )
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-_LONGEST_REASON = 200
+LONGEST_REASON = 200
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _cut(reason: Any) -> Any:
-    """Forgive a speaker who talks too long: the schema bounds the words, not whether they count."""
-    return reason[:_LONGEST_REASON] if isinstance(reason, str) else reason
+def _reason(longest: int) -> Any:
+    """Return the type of a reason; who talks longer is forgiven: the schema bounds words, not votes."""
+
+    def cut(reason: Any) -> Any:
+        return reason[:longest] if isinstance(reason, str) else reason
+
+    return Annotated[str, Field(max_length=longest), BeforeValidator(cut)]
 
 
 class Opinion(BaseModel):
@@ -30,13 +34,22 @@ class Opinion(BaseModel):
     model_config = _STRICT
     probability: Share
     confidence: Share
-    reason: Annotated[str, Field(max_length=_LONGEST_REASON), BeforeValidator(_cut)]
+    reason: _reason(LONGEST_REASON)  # type: ignore[valid-type]  # a str, bounded
+
+
+@lru_cache(maxsize=8)
+def opinion_of(longest: int) -> type[Opinion]:
+    """Return the shape of an opinion whose reason has at most ``longest`` characters."""
+    if longest == LONGEST_REASON:
+        return Opinion
+    return create_model("Opinion", __base__=Opinion, reason=(_reason(longest), ...))
 
 
 class Sheet(BaseModel):
     """Opinions about several items, from one call; made for a number of items by ``sheet_of``."""
 
     model_config = _STRICT
+    shape: ClassVar[type[Opinion]] = Opinion
 
     def opinion(self, number: int) -> Opinion | None:
         """Return the opinion on item ``number`` (from 1), None where it is missing or broken."""
@@ -76,12 +89,15 @@ class Sheet(BaseModel):
             "properties": items,
             "required": list(items),
             "additionalProperties": False,
-            "$defs": {"Opinion": Opinion.model_json_schema()},
+            "$defs": {"Opinion": cls.shape.model_json_schema()},
         }
 
 
 @lru_cache(maxsize=32)
-def sheet_of(count: int) -> type[Sheet]:
-    """Return the shape of a sheet about ``count`` items."""
-    fields: dict[str, Any] = {f"item_{n}": (Opinion | None, None) for n in range(1, count + 1)}
-    return create_model("Sheet", __base__=Sheet, **fields)
+def sheet_of(count: int, longest: int = LONGEST_REASON) -> type[Sheet]:
+    """Return the shape of a sheet about ``count`` items, with reasons of at most ``longest`` characters."""
+    shape = opinion_of(longest)
+    fields: dict[str, Any] = {f"item_{n}": (shape | None, None) for n in range(1, count + 1)}
+    sheet = create_model("Sheet", __base__=Sheet, **fields)
+    sheet.shape = shape
+    return sheet

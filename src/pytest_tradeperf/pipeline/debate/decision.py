@@ -62,6 +62,8 @@ class DebateSettings:
         With fewer opinions the answer is abstain.
     convergence
         The debate ends when the sides' probabilities are within this distance.
+    reason_characters
+        Longest reason a speaker may give: a model on this machine pays for every word with time.
     is_masked
         Ticker and dates are hidden from the model.
     may_stand_in
@@ -79,6 +81,7 @@ class DebateSettings:
     max_turns: int = 2
     convergence: float = 0.05
     horizon_sessions: int = 5
+    reason_characters: int = 200
     is_masked: bool = False
     may_stand_in: bool = False
 
@@ -96,6 +99,7 @@ class DebateSettings:
             "max_turns": (1, 10),
             "convergence": (0, 1),
             "horizon_sessions": (1, 1000),
+            "reason_characters": (0, 200),
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)

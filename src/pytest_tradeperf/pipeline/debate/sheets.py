@@ -114,7 +114,7 @@ class SheetVoter:
         )
         calls, usage, error = 0, Usage(), MalformedError.kind
         sheet: Sheet | None = None
-        shape = sheet_of(len(told))
+        shape = sheet_of(len(told), self._settings.reason_characters)
         try:
             answer = await self._service.ask(
                 request,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_tradeperf.pipeline.debate.answers import Opinion
+from pytest_tradeperf.pipeline.debate.answers import Opinion, opinion_of
 from pytest_tradeperf.pipeline.debate.decision import (
     Action,
     Arm,
@@ -212,7 +212,11 @@ class Sitting:
         place = request.label.removeprefix(f"{self._label}/")
         try:
             answer = await self._service.ask(
-                request, Opinion, ledger=self._ledger, deadline=until, priority=priority
+                request,
+                opinion_of(self._settings.reason_characters),
+                ledger=self._ledger,
+                deadline=until,
+                priority=priority,
             )
         except QuestionError as error:
             self.count(error.spent.calls, error.spent.usage)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pytest_tradeperf.pipeline import virtual_time
-from pytest_tradeperf.pipeline.debate.answers import sheet_of
+from pytest_tradeperf.pipeline.debate.answers import Opinion, opinion_of, sheet_of
 from pytest_tradeperf.pipeline.debate.decision import Action, Arm, DebateSettings, StopReason
 from pytest_tradeperf.pipeline.debate.panel import Panel
 from pytest_tradeperf.pipeline.debate.rules import RuleModel, seeded_seconds
@@ -303,6 +303,20 @@ def test_batched_votes_equal_single_ones_at_a_fraction_of_the_calls(script, evid
     assert sum(d.prompt_tokens for d in batched.decisions) == batched.statement.prompt_tokens
 
 
+def test_reasons_are_asked_for_and_kept_as_short_as_the_settings_say(script, say, evidence, deliberate):
+    short = opinion_of(10)
+    assert short.model_json_schema()["properties"]["reason"]["maxLength"] == 10
+    assert sheet_of(2, 10).model_json_schema()["$defs"]["Opinion"] == short.model_json_schema()
+    assert opinion_of(200) is Opinion
+    model = script({"": say(0.6, reason="much too long a reason")})
+    for batch in (1, 2):
+        outcome = deliberate(
+            model if batch == 1 else RuleModel(), evidence(), batch=batch, arm="vote", reason_characters=10
+        )
+        assert max(len(vote.reason) for vote in outcome.decisions[0].votes) == 10
+    assert model.asked[0].schema["properties"]["reason"]["maxLength"] == 10
+
+
 def test_a_sheet_asks_for_every_item():
     schema = sheet_of(3).model_json_schema()
     assert schema["required"] == ["item_1", "item_2", "item_3"]
@@ -480,6 +494,7 @@ def test_no_tickers_are_no_decisions(script, deliberate):
         ("max_turns", 0),
         ("convergence", 2),
         ("horizon_sessions", 0),
+        ("reason_characters", 201),
     ],
 )
 def test_settings_out_of_range_are_named(name, value):

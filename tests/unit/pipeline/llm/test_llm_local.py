@@ -74,17 +74,23 @@ def test_a_real_model_debates_two_tickers_and_the_ledger_is_the_servers_usage():
             panel = Panel(
                 service,
                 analysts=ANALYSTS[:2],
+                # few words: a model on two processors says some thirty tokens a second to all its askers
                 settings=DebateSettings(
-                    deadline_seconds=28, max_turns=1, ambiguous_low=0.0, ambiguous_high=1.0
+                    deadline_seconds=28,
+                    max_turns=1,
+                    reason_characters=12,
+                    ambiguous_low=0.0,
+                    ambiguous_high=1.0,
                 ),
             )
             return first, await panel.decide_many(items, ledger=ledger)
 
-    with local_model() as served:
+    with local_model(slots=2) as served:
         child = psutil.Process().children()[-1]
         first, decisions = asyncio.run(main(served))
     assert not child.is_running()
     statement = ledger.statement()
+    assert any(not vote.error for decision in decisions for vote in decision.votes)
     for decision in decisions:
         print(decision.record, decision.wall_seconds)  # noqa: T201 - figures for the record, shown by -s
         assert decision.wall_seconds < 30
