@@ -142,14 +142,28 @@ def test_a_ticker_is_drawn_with_its_price_signal_and_mood(tmp_path):
 
     drawn = asyncio.run(main())
     assert drawn.problems == ()
-    assert [path.name.rsplit("-", 1)[0] for path in drawn.files] == ["price-IBM", "gauge-IBM"]
+    assert [path.name.rsplit("-", 1)[0] for path in drawn.files] == ["price-IBM", "gauge"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn.files)
+
+
+def test_gauges_are_drawn_beforehand_one_for_each_tenth(tmp_path):
+    outcomes = [outcome(ticker, 0.8, sentiment=mood) for ticker, mood in (("IBM", 0.31), ("GOOG", 0.29))]
+
+    async def main():
+        with ChartQueue(workers=1, folder=tmp_path) as queue:
+            drawer = ChartDrawer(queue)
+            drawer.prepare([one.researched for one in outcomes])
+            return [await drawer.draw(one) for one in outcomes], queue.counts()
+
+    (first, second), counts = asyncio.run(main())
+    assert first.files[1] == second.files[1]
+    assert counts.drawn == 3  # two prices and one gauge
 
 
 def test_what_is_unknown_is_not_drawn_and_a_failure_names_its_chart(tmp_path):
     assert charts_of(outcome("IBM", None, bars=False, sentiment=None)) == []
     (gauge,) = charts_of(outcome("IBM", None, bars=False))
-    assert gauge.name == "gauge-IBM"
+    assert gauge.name == "gauge"
     (tmp_path / "file").write_text("")
 
     async def main():

@@ -28,7 +28,8 @@ async def writes(pacer: Pacer, starts: list[float]) -> list[float]:
     limit=st.integers(1, 12),
     period=st.sampled_from([1.0, 5.0, 60.0]),
     starts=st.lists(st.floats(0, 10), min_size=1, max_size=60),
-    transit=st.lists(st.floats(0, 0.05), min_size=60, max_size=60),
+    # a little less than the pacer reckons with: sums of seconds are rounded in the last place
+    transit=st.lists(st.floats(0, 0.05 - 1e-9), min_size=60, max_size=60),
 )
 def test_no_window_at_the_server_ever_exceeds_the_rule(
     limit: int, period: float, starts: list[float], transit: list[float]
