@@ -116,7 +116,7 @@ def run_with_settings(
     chosen, note = choose_engine(engine, settings)
     plan = plan_of(bars, settings)
     if precompute_features:
-        codes = strategy_signals(strategy, bars)
+        codes = strategy_signals(strategy, bars, fast_window=fast_window)
     else:
         codes = stepwise_signals(strategy, bars, fast_window=fast_window)
     equity, columns, sums = _simulate(chosen, plan, codes)
@@ -209,14 +209,17 @@ def _simulate(
     return *simulate(plan, codes), None
 
 
-def strategy_signals(strategy: Strategy, bars: Bars) -> NDArray[np.int8]:
-    """Return the checked codes of a strategy; whatever it raises becomes a StrategyError that names it."""
+def strategy_signals(strategy: Strategy, bars: Bars, *, fast_window: bool = True) -> NDArray[np.int8]:
+    """Return the checked codes of a strategy; whatever it raises becomes a StrategyError that names it.
+
+    Without ``fast_window`` the strategy is given a copy of the bars.
+    """
     if not callable(getattr(strategy, "signals", None)):
         raise StrategyError(
             f"{strategy!r} has no method signals(bars): expected one, or one of the bundled strategies"
         )
     try:
-        answer = strategy.signals(bars)
+        answer = strategy.signals(bars if fast_window else _copied(bars))
     except PipelineError:
         raise
     except Exception as error:
@@ -233,14 +236,10 @@ def stepwise_signals(strategy: Strategy, bars: Bars, *, fast_window: bool = True
 
     codes = np.zeros(len(bars), dtype=np.int8)
     for bar in range(len(bars)):
-        past = bars[: bar + 1] if fast_window else _copied(bars, bar + 1)
-        codes[bar] = strategy_signals(strategy, past)[-1]
+        codes[bar] = strategy_signals(strategy, bars[: bar + 1], fast_window=fast_window)[-1]
     return codes
 
 
-def _copied(bars: Bars, n_bars: int) -> Bars:
-    columns = {
-        name: getattr(bars, name)[:n_bars]
-        for name in ("timestamps", "open", "high", "low", "close", "volume")
-    }
+def _copied(bars: Bars) -> Bars:
+    columns = {name: getattr(bars, name) for name in ("timestamps", "open", "high", "low", "close", "volume")}
     return Bars(symbol=bars.symbol, timeframe=bars.timeframe, **columns)

@@ -41,14 +41,15 @@ class Fills:
 
 
 def fills_of(codes: NDArray[np.int8], plan: Plan) -> Fills:
-    """Return the fills of codes of shape (n_lanes, n_bars); a later code replaces one that still waits."""
-    n_bars = codes.shape[1]
+    """Return the fills of codes of shape (n_lanes, n_bars); a later code replaces one that still waits.
+
+    The codes may be wider by columns of HOLD.
+    """
+    n_bars = plan.open.size
     place = np.flatnonzero(codes.ravel() != HOLD)
-    lane, decided = np.divmod(place, max(n_bars, 1))
+    lane, decided = np.divmod(place, max(codes.shape[1], 1))
     is_trading = ~np.isnan(plan.open)
-    trading = np.flatnonzero(is_trading)
-    next_open = np.append(trading, n_bars)[np.searchsorted(trading, np.arange(n_bars), side="right")]
-    step = 2 * next_open[decided]
+    step = 2 * next_opens(plan.open)[decided]
     is_last_close = np.zeros(decided.size, dtype=np.bool_)
     if plan.settings.fill == "same_close":
         step = np.where(is_trading[decided], 2 * decided + 1, step)
@@ -60,3 +61,13 @@ def fills_of(codes: NDArray[np.int8], plan: Plan) -> Fills:
     lane, step, place, decided = lane[keep], step[keep], place[keep], decided[keep]
     prices = np.stack([plan.open, plan.close], axis=1).ravel()
     return Fills(lane=lane, step=step, code=codes.ravel()[place], price=prices[step], size=plan.size[decided])
+
+
+def next_opens(opens: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return for every bar the next one with prices, where its orders fill; n_bars where there is none."""
+    is_missing = np.isnan(opens)
+    if not is_missing.any():
+        return np.arange(1, opens.size + 1)
+    trading = np.flatnonzero(~is_missing)
+    after = np.searchsorted(trading, np.arange(opens.size), side="right")
+    return np.append(trading, opens.size)[after]

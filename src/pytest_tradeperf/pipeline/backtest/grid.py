@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import tempfile
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -142,6 +143,8 @@ def sweep(
     ship: Literal["auto", "value", "file"] = "auto",
     progress: Callable[[int, int], None] | None = None,
     checkpoint: str | Path | None = None,
+    precompute_features: bool = True,
+    fast_window: bool = True,
     **grid: Iterable[Any],
 ) -> SweepResult:
     """Return the metrics of every combination of parameters.
@@ -169,6 +172,11 @@ def sweep(
     checkpoint
         File in which finished chunks are kept; a sweep of the same bars, grid and settings goes on from it.
         After Ctrl-C the partial result is returned, with ``is_complete`` False.
+    precompute_features
+        Compute each indicator once for all combinations, where the strategy's class can (the moving-average
+        cross does). Without, every combination asks its own strategy: slow, and the same answer.
+    fast_window
+        Indicators and strategies read views of the bars; without, copies: the same answer.
     **grid
         Values by parameter name.
 
@@ -202,7 +210,15 @@ def sweep(
     table = np.full((len(rows), len(METRIC_NAMES)), np.nan)
     errors: dict[int, str] = {}
     done = np.zeros(len(rows), dtype=np.bool_)
-    job = Job(bars=bars, strategy=strategy, names=names, settings=settings, engine=chosen)
+    job = Job(
+        bars=bars,
+        strategy=strategy,
+        names=names,
+        settings=settings,
+        engine=chosen,
+        precompute_features=precompute_features,
+        fast_window=fast_window,
+    )
     store = None if checkpoint is None else Checkpoint(Path(checkpoint), job, rows)
     if store is not None:
         store.restore(table, errors, done)
@@ -239,14 +255,28 @@ def _combinations(
         values.append(list(grid[name]))
     rows = tuple(itertools.product(*values))
     if constraint is not None:
-        # Called for every combination, kept or not: a comprehension and a plain zip halve what that costs.
-        rows = tuple([row for row in rows if constraint(**dict(zip(names, row)))])  # noqa: B905
+        rows = tuple(itertools.compress(rows, _verdicts(constraint, names, rows)))
     if not rows:
         raise SettingError(
             f"the grid over {', '.join(names)} has no combination: an empty range, or the constraint "
             f"refuses all"
         )
     return names, rows
+
+
+def _verdicts(
+    constraint: Callable[..., bool], names: tuple[str, ...], rows: tuple[tuple[Any, ...], ...]
+) -> Iterator[bool]:
+    """Ask the constraint about every combination; by position where that is the same, which is faster."""
+    try:
+        parameters = list(inspect.signature(constraint).parameters.values())
+    except (TypeError, ValueError):  # some callables made in C do not tell
+        parameters = []
+    is_plain = all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
+    if is_plain and {parameter.name for parameter in parameters} == set(names):
+        columns = list(zip(*rows, strict=True))
+        return map(constraint, *(columns[names.index(parameter.name)] for parameter in parameters))
+    return (constraint(**dict(zip(names, row, strict=True))) for row in rows)
 
 
 def _worker_count(executor: Executor) -> int:
@@ -271,9 +301,7 @@ def _run(
         if by_file and not isinstance(job.bars, Path):
             path = Path(folder) / "bars.npz"
             write_bars(job.bars, path)
-            job = Job(
-                bars=path, strategy=job.strategy, names=job.names, settings=job.settings, engine=job.engine
-            )
+            job = replace(job, bars=path)
         yield from _submit(job, tasks, executor, workers + AHEAD)
 
 

@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_tradeperf.pipeline.backtest.engine import strategy_signals
-from pytest_tradeperf.pipeline.backtest.metrics import METRIC_NAMES, metric_table
+from pytest_tradeperf.pipeline.backtest.metrics import metric_rows
 from pytest_tradeperf.pipeline.backtest.plan import Plan, plan_of
-from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES, Totals, totals_of
+from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES, rows_of, totals_from_rows, totals_of
 from pytest_tradeperf.pipeline.errors import DataError
 from pytest_tradeperf.pipeline.marketdata.bars import PRICE_FIELDS, Bars
 from pytest_tradeperf.pipeline.marketdata.timeframe import Timeframe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from pytest_tradeperf.pipeline.backtest.crosses import Crosses
     from pytest_tradeperf.pipeline.backtest.settings import Settings
 
+# Runs that an engine takes at once: their work has to fit into caches, and lanes want to be many.
+AT_ONCE = {"reference": 256, "lanes": 8192, "compiled": 128}
 # What a lane needs for each bar beside its code: fills are few, their arrays are wide.
 BYTES_PER_CODE = 6
 BYTES_PER_LANE = 400
@@ -42,6 +45,8 @@ class Job:
         The bars, or the file that :func:`write_bars` made of them.
     strategy
         Called with one keyword argument a parameter; answers a strategy.
+    precompute_features, fast_window
+        See :func:`~.grid.sweep`.
     """
 
     bars: Bars | Path
@@ -49,6 +54,8 @@ class Job:
     names: tuple[str, ...]
     settings: Settings
     engine: str
+    precompute_features: bool = True
+    fast_window: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,49 +71,70 @@ def run_chunk(job: Job, start: int, rows: list[tuple[Any, ...]]) -> Chunk:
     """Return the metrics of consecutive combinations; one that fails is a row of NaN with its error."""
     bars = job.bars if isinstance(job.bars, Bars) else read_shipped(str(job.bars))
     plan = plan_of(bars, job.settings)
-    codes, errors = _codes(job, bars, rows)
-    good = [row for row in range(len(rows)) if row not in errors]
-    table = np.full((len(rows), len(METRIC_NAMES)), np.nan)
-    if good:
-        totals = _totals(job.engine, plan, codes if not errors else codes[good])
-        metrics = metric_table(
-            totals, cash=job.settings.cash, n_bars=len(bars), periods_per_year=bars.timeframe.periods_per_year
-        )
-        table[good] = np.stack(list(metrics.values()), axis=1)
+    sums = np.full((len(rows), len(TOTAL_NAMES)), np.nan)
+    errors: dict[int, str] = {}
+    for places, codes in _blocks(job, bars, rows, errors):
+        sums[places] = _sums(job.engine, plan, codes)
+    table = metric_rows(
+        totals_from_rows(sums),
+        cash=job.settings.cash,
+        n_bars=len(bars),
+        periods_per_year=bars.timeframe.periods_per_year,
+    )
     return Chunk(start=start, table=table, errors={start + row: text for row, text in errors.items()})
 
 
-def _codes(job: Job, bars: Bars, rows: list[tuple[Any, ...]]) -> tuple[NDArray[np.int8], dict[int, str]]:
-    many = getattr(job.strategy, "signal_table", None)
-    if many is not None:
-        columns = dict(zip(job.names, zip(*rows, strict=True), strict=True))
-        codes = many(bars, columns, compiled=job.engine == "compiled")
-        if codes is not None:
-            return codes, {}
-    table = np.zeros((len(rows), len(bars)), dtype=np.int8)
-    errors = {}
-    for row, values in enumerate(rows):
-        try:
-            strategy = job.strategy(**dict(zip(job.names, values, strict=True)))
-            table[row] = strategy_signals(strategy, bars)
-        except Exception as error:  # noqa: BLE001 - whatever a strategy raises is that row's result
-            errors[row] = f"{type(error).__name__}: {error}"
-    return table, errors
+def _blocks(
+    job: Job, bars: Bars, rows: list[tuple[Any, ...]], errors: dict[int, str]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int8]]]:
+    """Yield numbers of rows and their codes, as many at once as the engine likes; note what fails."""
+    step = AT_ONCE[job.engine]
+    batch = _batch(job, bars, rows)
+    left = np.arange(len(rows))
+    if batch is not None:
+        for first in range(0, batch.places.size, step):
+            part = slice(first, first + step)
+            yield batch.places[part], batch.codes(part, compiled=job.engine == "compiled")
+        left = np.setdiff1d(left, batch.places, assume_unique=True)
+    for first in range(0, left.size, step):
+        some = left[first : first + step]
+        codes = np.zeros((some.size, len(bars)), dtype=np.int8)
+        is_good = np.ones(some.size, dtype=np.bool_)
+        for place, row in enumerate(some.tolist()):
+            try:
+                strategy = job.strategy(**dict(zip(job.names, rows[row], strict=True)))
+                codes[place] = strategy_signals(strategy, bars, fast_window=job.fast_window)
+            except Exception as error:  # noqa: BLE001 - whatever a strategy raises is that row's result
+                errors[row] = f"{type(error).__name__}: {error}"
+                is_good[place] = False
+        if is_good.any():
+            yield some[is_good], codes[is_good]
 
 
-def _totals(engine: str, plan: Plan, codes: NDArray[np.int8]) -> Totals:
+def _batch(job: Job, bars: Bars, rows: list[tuple[Any, ...]]) -> Crosses | None:
+    """Return the codes of all combinations that the strategy's class can make at once, if it can."""
+    many = getattr(job.strategy, "signal_batch", None)
+    if many is None or not job.precompute_features:
+        return None
+    columns = dict(zip(job.names, zip(*rows, strict=True), strict=True))
+    batch: Crosses | None = many(bars, columns, fast_window=job.fast_window)
+    return batch
+
+
+def _sums(engine: str, plan: Plan, codes: NDArray[np.int8]) -> NDArray[np.float64]:
     if engine == "compiled":
-        from pytest_tradeperf.pipeline.backtest.compiled import totals_compiled
+        from pytest_tradeperf.pipeline.backtest.compiled import rows_compiled
 
-        return totals_compiled(plan, codes)
+        return rows_compiled(plan, codes)
     if engine == "lanes":
-        from pytest_tradeperf.pipeline.backtest.lanes import totals_in_lanes
+        from pytest_tradeperf.pipeline.backtest.lanes import rows_in_lanes
 
-        return totals_in_lanes(plan, codes)
+        return rows_in_lanes(plan, codes)
     from pytest_tradeperf.pipeline.backtest.reference import simulate
 
-    runs = [totals_of(*simulate(plan, row), cash=plan.settings.cash) for row in codes]
-    return Totals(**{name: np.concatenate([getattr(run, name) for run in runs]) for name in TOTAL_NAMES})
+    cash = plan.settings.cash
+    rows = [rows_of(totals_of(*simulate(plan, row), cash=cash)) for row in codes[:, : plan.open.size]]
+    return np.concatenate(rows) if rows else np.empty((0, len(TOTAL_NAMES)))
 
 
 def chunk_size(n_bars: int, n_rows: int, *, memory_limit: int, n_workers: int) -> int:

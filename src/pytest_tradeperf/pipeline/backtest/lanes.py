@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_tradeperf.pipeline.backtest.fills import Fills, fills_of
-from pytest_tradeperf.pipeline.backtest.reference import simulate
+from pytest_tradeperf.pipeline.backtest.reference import Account, simulate
 from pytest_tradeperf.pipeline.backtest.segments import can_lose_everything
-from pytest_tradeperf.pipeline.backtest.signals import BUY, EXIT, SELL
-from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES, Totals, totals_of
+from pytest_tradeperf.pipeline.backtest.signals import EXIT
+from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES, rows_of, totals_of
+from pytest_tradeperf.pipeline.backtest.trades import SIGNAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.backtest.plan import Plan
 
 Floats = Any  # float64 ndarrays of shape (n_lanes,) or (n_fills,); short, because every line below has some
+
+
+# Lanes from which on arrays are faster than one lane after the other.
+FEWEST = 20
 
 
 class Accounts:
@@ -42,31 +47,69 @@ class Accounts:
         self.closed: list[tuple[Floats, ...]] = []
 
     def run(self, fills: Fills) -> None:
-        """Carry out all fills."""
+        """Carry out all fills: the first of every lane, then all second ones, while enough lanes have any."""
         starts = np.searchsorted(fills.lane, np.arange(self.cash.size))
         rank = np.arange(fills.lane.size) - starts[fills.lane]
-        order = np.argsort(rank, kind="stable")
+        order = _stable_order(rank)
         bounds = np.searchsorted(rank[order], np.arange(rank.max(initial=-1) + 2))
-        for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            self._act(fills, order[begin:end])
-
-    def _act(self, fills: Fills, rows: NDArray[np.int64]) -> None:
-        lanes, codes, price, bar = (
-            fills.lane[rows],
-            fills.code[rows],
-            fills.price[rows],
-            fills.step[rows] // 2,
+        n_wide = int((np.diff(bounds) >= FEWEST).sum())
+        in_order = Fills(
+            lane=fills.lane[order],
+            step=fills.step[order] // 2,
+            code=fills.code[order],
+            price=fills.price[order],
+            size=fills.size[order],
         )
+        for begin, end in zip(bounds[:n_wide].tolist(), bounds[1 : n_wide + 1].tolist(), strict=True):
+            self._act(in_order, order, slice(begin, end))
+        first = np.flatnonzero(rank == n_wide)
+        ends = np.append(starts[1:], fills.lane.size)[fills.lane[first]]
+        for begin, end in zip(first.tolist(), ends.tolist(), strict=True):
+            self._finish(fills, slice(begin, end))
+
+    def _act(self, fills: Fills, places: NDArray[np.int64], part: slice) -> None:
+        """Carry out at most one fill of each lane; ``step`` of these fills is their bar."""
+        lanes, codes, price, bar = fills.lane[part], fills.code[part], fills.price[part], fills.step[part]
         held = self.shares[lanes]
-        leaving = (codes == EXIT) & (held != 0.0)
-        leaving |= ((codes == SELL) & (held > 0.0)) | ((codes == BUY) & (held < 0.0))
-        self.close(lanes[leaving], bar[leaving], price[leaving])
+        leaving = (held != 0.0) & ((codes == EXIT) | (codes * held < 0.0))
         entering = (codes != EXIT) & (leaving | (held == 0.0))
-        if entering.any():
-            direction = np.where(codes[entering] == BUY, 1.0, -1.0)
-            self._open(lanes[entering], direction, fills.size[rows][entering], bar[entering], price[entering])
+        if leaving.all():
+            self.close(lanes, bar, price)
+        elif leaving.any():
+            self.close(lanes[leaving], bar[leaving], price[leaving])
+        if entering.all():
+            self._open(lanes, codes.astype(np.float64), fills.size[part], bar, price)
+        elif entering.any():
+            direction = codes[entering].astype(np.float64)
+            self._open(lanes[entering], direction, fills.size[part][entering], bar[entering], price[entering])
+        rows = places[part]
         self.cash_after[rows] = self.cash[lanes]
         self.shares_after[rows] = self.shares[lanes]
+
+    def _finish(self, fills: Fills, part: slice) -> None:
+        """Carry out the rest of a lane's fills with the reference's account: arrays of few lanes are slow."""
+        lane = int(fills.lane[part.start])
+        account = Account(self.plan)
+        account.cash, account.shares = self.cash.item(lane), self.shares.item(lane)
+        account.entry_price, account.entry_fee = self.entry_price.item(lane), self.entry_fee.item(lane)
+        account.entry_bar = int(self.entry_bar[lane])
+        columns = (fills.step[part] // 2, fills.code[part], fills.price[part], fills.size[part])
+        after = []
+        for bar, code, price, size in zip(*(column.tolist() for column in columns), strict=True):
+            account.act(code, bar, price, size=size, reason=SIGNAL)
+            after.append((account.cash, account.shares))
+        self.cash_after[part], self.shares_after[part] = np.array(after).T
+        self.cash[lane], self.shares[lane] = account.cash, account.shares
+        self.entry_price[lane], self.entry_fee[lane] = account.entry_price, account.entry_fee
+        self.entry_bar[lane] = account.entry_bar
+        if account.rows:
+            shares, entry_bar, bar_out, entry_price, received, fees = np.array(account.rows).T[:6]
+            count = np.abs(shares)
+            profit = shares * (received - entry_price) - fees
+            lanes = np.full(count.size, lane)
+            self.closed.append(
+                (lanes, profit, count * entry_price, count * received, fees, bar_out - entry_bar)
+            )
 
     def _open(
         self, lanes: NDArray[np.int64], direction: Floats, size: Floats, bar: Floats, price: Floats
@@ -164,8 +207,8 @@ class Curves:
         self.high_ratio: Floats = np.ones(n_lanes)
         self.trough_ratio: Floats = np.ones(n_lanes)
 
-    def add(self, bar: int, equity: Floats) -> None:
-        """Add one bar's equity of shape (n_lanes,); the array is the caller's again afterwards."""
+    def add(self, bar: int, equity: Floats) -> Floats:
+        """Add one bar's equity of shape (n_lanes,), and keep the array; return one to write the next into."""
         work = self.work
         if bar == 0:
             self.peak[:] = equity
@@ -190,7 +233,8 @@ class Curves:
             self.under += 1.0
             self.under *= self.mask
             np.maximum(self.longest, self.under, out=self.longest)
-        self.before[:] = equity
+        free, self.before = self.before, equity
+        return free
 
     def sums(self) -> dict[str, Floats]:
         """Return the totals that come from the curves, but for the final equity."""
@@ -200,16 +244,27 @@ class Curves:
         }
 
 
-def totals_in_lanes(plan: Plan, codes: NDArray[np.int8]) -> Totals:
-    """Return the totals of many runs without stops, given codes of shape (n_lanes, n_bars).
+def _stable_order(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what sorts values from 0 on; small ones as 16 bits, which numpy sorts by counting."""
+    is_small = values.max(initial=0) < np.iinfo(np.uint16).max
+    return np.argsort(values.astype(np.uint16) if is_small else values, kind="stable")
+
+
+def rows_in_lanes(plan: Plan, codes: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return the totals of many runs without stops, float64 of shape (n_lanes, number of totals).
 
     Lanes whose equity no longer carries their position are handed to the reference, which knows about
     liquidation.
+
+    Parameters
+    ----------
+    codes
+        int8 ndarray of shape (n_lanes, n_bars), or wider by columns of HOLD.
     """
-    n_lanes, n_bars = codes.shape
+    n_bars = plan.open.size
     fills = fills_of(codes, plan)
-    accounts, curves = Accounts(plan, n_lanes, fills.lane.size), Curves(n_lanes)
-    watch = can_lose_everything(plan, codes)
+    accounts, curves = Accounts(plan, len(codes), fills.lane.size), Curves(len(codes))
+    watch = can_lose_everything(plan, fills.code)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         accounts.run(fills)
         if plan.settings.close_final and n_bars:
@@ -219,17 +274,17 @@ def totals_in_lanes(plan: Plan, codes: NDArray[np.int8]) -> Totals:
         ruined = _walk(plan, fills, accounts, curves, watch=watch)
         sums = accounts.trade_sums(n_bars) | curves.sums()
     sums["final_equity"] = curves.before if n_bars else accounts.cash
-    for lane in ruined:
-        exact = totals_of(*simulate(plan, codes[lane]), cash=plan.settings.cash)
-        for name in TOTAL_NAMES:
-            sums[name][lane] = getattr(exact, name)[0]
-    return Totals(**{name: sums[name] for name in TOTAL_NAMES})
+    rows = np.stack([sums[name] for name in TOTAL_NAMES], axis=1)
+    # From equity zero on, the quotients of the curves are not those of the definition either.
+    for lane in np.flatnonzero(ruined | ~(curves.low_ratio > 0.0)).tolist():
+        rows[lane] = rows_of(totals_of(*simulate(plan, codes[lane, :n_bars]), cash=plan.settings.cash))
+    return rows
 
 
-def _walk(plan: Plan, fills: Fills, accounts: Accounts, curves: Curves, *, watch: bool) -> list[int]:
-    """Walk through the bars and add up the curves; return the lanes that lost everything on the way."""
+def _walk(plan: Plan, fills: Fills, accounts: Accounts, curves: Curves, *, watch: bool) -> NDArray[np.bool_]:
+    """Walk through the bars and add up the curves; return which lanes lost everything on the way."""
     n_lanes, n_bars = accounts.cash.size, plan.open.size
-    order = np.argsort(fills.step, kind="stable")
+    order = _stable_order(fills.step)
     bounds = np.searchsorted(fills.step[order], np.arange(2 * n_bars + 1)).tolist()
     lanes, cash_after, shares_after = (
         fills.lane[order],
@@ -252,5 +307,5 @@ def _walk(plan: Plan, fills: Fills, accounts: Accounts, curves: Curves, *, watch
             cash, shares = accounts.cash, accounts.shares
         np.multiply(shares, close, out=equity)
         equity += cash
-        curves.add(bar, equity)
-    return np.flatnonzero(ruined).tolist()
+        equity = curves.add(bar, equity)
+    return ruined

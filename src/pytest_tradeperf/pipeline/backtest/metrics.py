@@ -131,6 +131,12 @@ def metric_table(
     return {name: table[name] for name in METRIC_NAMES}
 
 
+def metric_rows(totals: Totals, *, cash: float, n_bars: int, periods_per_year: float) -> NDArray[np.float64]:
+    """Return every metric of many runs, float64 ndarray of shape (n_runs, number of metrics)."""
+    table = metric_table(totals, cash=cash, n_bars=n_bars, periods_per_year=periods_per_year)
+    return np.stack([table[name] for name in METRIC_NAMES], axis=1)
+
+
 def metrics_of(totals: Totals, *, cash: float, n_bars: int, periods_per_year: float) -> Metrics:
     """Return the metrics of one run, given totals of shape (1,)."""
     table = metric_table(totals, cash=cash, n_bars=n_bars, periods_per_year=periods_per_year)

@@ -62,6 +62,13 @@ def _may_be_liquidated(
 
 
 def can_lose_everything(plan: Plan, codes: NDArray[np.int8]) -> bool:
-    """Return whether shorts or borrowed money could bring equity to zero; long positions for cash cannot."""
-    is_borrowing = plan.settings.margin < 1.0 or (not plan.size_is_shares and bool((plan.size > 1.0).any()))
-    return is_borrowing or bool((codes < 0).any())
+    """Return whether shorts or borrowed money could bring equity to zero; long positions for cash cannot.
+
+    ``codes`` are all codes of the run, or those that are acted on.
+    """
+    return borrows(plan) or bool((codes < 0).any())
+
+
+def borrows(plan: Plan) -> bool:
+    """Return whether positions may cost more than the cash there is."""
+    return plan.settings.margin < 1.0 or (not plan.size_is_shares and bool((plan.size > 1.0).any()))

@@ -48,12 +48,16 @@ def cross_signals(
     >>> cross_signals(np.array([1.0, 2, 2, 1]), np.array([1.0, 1, 2, 2]), "both").tolist()
     [0, 1, 0, -1]
     """
-    codes = np.zeros(np.broadcast_shapes(fast.shape, slow.shape), dtype=np.int8)
     # A comparison with NaN is False: a bar on which one of the two does not exist is on neither side.
-    up = (fast > slow)[..., 1:] & (fast <= slow)[..., :-1]
-    down = (fast < slow)[..., 1:] & (fast >= slow)[..., :-1]
+    is_high, is_low = fast >= slow, fast <= slow
+    up = is_high[..., 1:] & ~is_low[..., 1:] & is_low[..., :-1]
+    down = is_low[..., 1:] & ~is_high[..., 1:] & is_high[..., :-1]
     up_code, down_code = codes_for(side)
-    codes[..., 1:] = up * np.int8(up_code) + down * np.int8(down_code)
+    codes = np.zeros(is_high.shape, dtype=np.int8)
+    np.multiply(up.view(np.int8), np.int8(up_code), out=codes[..., 1:])
+    down_codes = down.view(np.int8)
+    down_codes *= np.int8(down_code)
+    codes[..., 1:] |= down_codes  # a bar is never both
     return codes
 
 

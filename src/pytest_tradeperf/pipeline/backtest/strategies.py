@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pytest_tradeperf.pipeline.backtest.crosses import Crosses
     from pytest_tradeperf.pipeline.marketdata.bars import Bars
 
 AverageKind = Literal["sma", "ema"]
@@ -63,41 +64,44 @@ class MovingAverageCross:
         average = sma if self.average == "sma" else ema
         return cross_signals(average(bars.close, self.fast), average(bars.close, self.slow), self.side)
 
-    @staticmethod
-    def signal_table(
-        bars: Bars, columns: Mapping[str, Sequence[object]], *, compiled: bool
-    ) -> NDArray[np.int8] | None:
-        """Return the codes of many parameter sets at once, or None if some of them are not plain and valid.
+    @classmethod
+    def signal_batch(
+        cls, bars: Bars, columns: Mapping[str, Sequence[object]], *, fast_window: bool
+    ) -> Crosses | None:
+        """Return the codes of many parameter sets at once, of those that are valid; None if it cannot.
 
         Parameters
         ----------
         columns
             Values by parameter name, one a set; parameters left out have their defaults.
-        compiled
-            Whether numba may be used.
+        fast_window
+            See :class:`~pytest_tradeperf.pipeline.features.precomputed.Features`.
         """
-        from pytest_tradeperf.pipeline.backtest.crosses import cross_table
+        from pytest_tradeperf.pipeline.backtest.crosses import Crosses
+        from pytest_tradeperf.pipeline.features.precomputed import Features
 
         base = MovingAverageCross()
         n_sets = len(next(iter(columns.values())))
-        fast, slow = (
-            np.asarray(columns.get(name, [getattr(base, name)] * n_sets)) for name in ("fast", "slow")
-        )
         averages = set(columns.get("average", (base.average,)))
         sides = set(columns.get("side", (base.side,)))
-        is_plain = set(columns) <= {"fast", "slow", "average", "side"} and len(averages) == len(sides) == 1
+        windows = [np.asarray(columns.get(name, [getattr(base, name)] * n_sets)) for name in ("fast", "slow")]
+        is_known = set(columns) <= {"fast", "slow", "average", "side"} and len(averages) == len(sides) == 1
+        # A class made from this one may give other signals.
         if (
-            not is_plain
-            or fast.dtype.kind != "i"
-            or slow.dtype.kind != "i"
-            or (fast < 1).any()
-            or (fast >= slow).any()
+            cls is not MovingAverageCross
+            or not is_known
+            or any(column.dtype.kind != "i" for column in windows)
         ):
             return None
-        checked = MovingAverageCross(average=averages.pop(), side=sides.pop())  # type: ignore[arg-type]
-        return cross_table(
-            bars.close, fast, slow, average=checked.average, side=checked.side, compiled=compiled
-        )
+        places = np.flatnonzero((windows[0] >= 1) & (windows[0] < windows[1]))
+        fast, slow = (column[places] for column in windows)
+        try:
+            checked = MovingAverageCross(average=averages.pop(), side=sides.pop())  # type: ignore[arg-type]
+        except SettingError:
+            return None
+        needed = np.union1d(fast, slow).tolist() if checked.average == "sma" else []
+        features = Features.of(bars, sma_windows=needed, fast_window=fast_window)
+        return Crosses.of(features, fast, slow, average=checked.average, side=checked.side, places=places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,11 @@ def totals_from_rows(sums: NDArray[np.float64]) -> Totals:
     return Totals(**dict(zip(TOTAL_NAMES, sums.T, strict=True)))
 
 
+def rows_of(totals: Totals) -> NDArray[np.float64]:
+    """Return what :func:`totals_from_rows` takes."""
+    return np.stack([getattr(totals, name) for name in TOTAL_NAMES], axis=1)
+
+
 def _curve_sums(path: list[float], cash: float) -> dict[str, float]:
     change = square = loss = 0.0
     low = high = trough = 1.0

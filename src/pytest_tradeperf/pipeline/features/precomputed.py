@@ -23,6 +23,7 @@ from pytest_tradeperf.pipeline.features.indicators import (
     sma,
     sma_table,
 )
+from pytest_tradeperf.pipeline.features.windows import sma_of_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,14 +92,25 @@ class Features:
         Remembers what is computed; None computes every time.
     sma_rows
         Prepared averages by window, each of shape (n_bars,) and read-only.
+    fast_window
+        False takes averages over copies of the windows instead of views of the closes; the values are the
+        same.
     """
 
     bars: Bars
     cache: FeatureCache | None
     sma_rows: dict[int, NDArray[np.float64]]
+    fast_window: bool = True
 
     @classmethod
-    def of(cls, bars: Bars, *, cache: FeatureCache | None = None, sma_windows: Sequence[int] = ()) -> Self:
+    def of(
+        cls,
+        bars: Bars,
+        *,
+        cache: FeatureCache | None = None,
+        sma_windows: Sequence[int] = (),
+        fast_window: bool = True,
+    ) -> Self:
         """Return the features of some bars.
 
         Parameters
@@ -108,19 +120,25 @@ class Features:
             for.
         """
         ordered = sorted({checked_window(window) for window in sma_windows})
-        table = sma_table(bars.close, ordered)
+        if fast_window:
+            table = sma_table(bars.close, ordered)
+        else:
+            rows = [sma_of_windows(bars.close, window) for window in ordered]
+            table = np.array(rows).reshape(len(ordered), len(bars))
         table.flags.writeable = False
-        return cls(bars=bars, cache=cache, sma_rows=dict(zip(ordered, table, strict=True)))
+        rows_by_window = dict(zip(ordered, table, strict=True))
+        return cls(bars=bars, cache=cache, sma_rows=rows_by_window, fast_window=fast_window)
 
     def sma(self, window: int) -> NDArray[np.float64]:
         """Return the simple moving average of the closes."""
         prepared = self.sma_rows.get(checked_window(window))
         if prepared is not None:
             return prepared
+        average = sma if self.fast_window else sma_of_windows
         return (
-            sma(self.bars.close, window)
+            average(self.bars.close, window)
             if self.cache is None
-            else self.cache.get(sma, self.bars.close, window=window)
+            else self.cache.get(average, self.bars.close, window=window)
         )
 
     def ema(self, window: int) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pytest_tradeperf.pipeline.errors import SettingError
-from pytest_tradeperf.pipeline.features.indicators import checked_window
+from pytest_tradeperf.pipeline.features.indicators import BLOCK, checked_window
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -61,6 +61,22 @@ def windows(
     copied = view.copy()
     copied.flags.writeable = False
     return copied
+
+
+def sma_of_windows(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Return what :func:`~.indicators.sma` returns, to the last bit, from a copy of every window.
+
+    The slow way to the same average: what views save can be switched off and looked at.
+    """
+    width = checked_window(window)
+    out = np.full(values.size, np.nan)
+    for start in range(0, values.size - width + 1, BLOCK):
+        copied = windows(values[start : start + BLOCK + width - 1], width, fast=False)
+        total = copied[:, -1].copy()
+        for age in range(1, width):
+            total += copied[:, width - 1 - age]
+        np.divide(total, width, out=out[start + width - 1 : start + width - 1 + total.size])
+    return out
 
 
 class GrowingSeries:

@@ -21,12 +21,12 @@ from pytest_tradeperf.pipeline.backtest import (
     VolatilityTarget,
     run_backtest,
 )
-from pytest_tradeperf.pipeline.backtest.compiled import totals_compiled
-from pytest_tradeperf.pipeline.backtest.lanes import totals_in_lanes
+from pytest_tradeperf.pipeline.backtest.compiled import rows_compiled
+from pytest_tradeperf.pipeline.backtest.lanes import rows_in_lanes
 from pytest_tradeperf.pipeline.backtest.plan import plan_of
 from pytest_tradeperf.pipeline.backtest.reference import simulate
 from pytest_tradeperf.pipeline.backtest.settings import Settings
-from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES, totals_of
+from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES, rows_of, totals_from_rows, totals_of
 from pytest_tradeperf.pipeline.marketdata import Bars, load_bars
 
 needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed")
@@ -127,7 +127,7 @@ def test_stops_are_bit_identical_when_compiled(
     assert_identical(run_backtest(bars, strategy, engine="compiled", stops=stop, **chosen), truth)
 
 
-@pytest.mark.parametrize("many", [totals_in_lanes, pytest.param(totals_compiled, marks=needs_numba)])
+@pytest.mark.parametrize("many", [rows_in_lanes, pytest.param(rows_compiled, marks=needs_numba)])
 @settings(max_examples=100, deadline=None)
 @given(world=worlds(n_lanes=7), chosen=options)
 def test_totals_of_many_runs_are_those_of_single_runs(
@@ -135,13 +135,42 @@ def test_totals_of_many_runs_are_those_of_single_runs(
 ) -> None:
     bars, codes = world
     plan = plan_of(bars, Settings(**chosen))
-    together = many(plan, codes)
+    together = totals_from_rows(many(plan, codes))
     for lane, row in enumerate(codes):
         alone = totals_of(*simulate(plan, row), cash=plan.settings.cash)
         for name in TOTAL_NAMES:
             np.testing.assert_array_equal(
                 getattr(together, name)[lane], getattr(alone, name)[0], err_msg=name
             )
+
+
+@pytest.mark.parametrize("many", [rows_in_lanes, pytest.param(rows_compiled, marks=needs_numba)])
+@pytest.mark.parametrize("n_lanes", [1, 127, 128, 129, 300])
+def test_any_number_of_runs_fills_the_lanes(many: Any, n_lanes: int) -> None:
+    """Chunks end in their middle, and lanes trade from not at all to on every bar."""
+    bars = load_bars("FB")
+    random = np.random.default_rng(n_lanes)
+    often = np.linspace(0.0, 1.0, n_lanes)[:, np.newaxis]
+    shape = (n_lanes, len(bars))
+    codes = np.where(random.random(shape) < often, random.integers(-1, 3, shape), 0).astype(np.int8)
+    plan = plan_of(bars, Settings(costs=Costs(fees_bps=5.0)))
+    expected = [rows_of(totals_of(*simulate(plan, row), cash=10_000.0))[0] for row in codes]
+    np.testing.assert_array_equal(many(plan, codes), expected)
+
+
+@pytest.mark.parametrize("many", [rows_in_lanes, pytest.param(rows_compiled, marks=needs_numba)])
+def test_equity_of_exactly_zero_is_no_division_by_zero(many: Any) -> None:
+    """Five shares for all the cash, and a fee at the exit that takes what they bring."""
+    flat = np.full(6, 1.0)
+    days = np.datetime64("2020-01-01") + np.arange(6)
+    bars = Bars(
+        symbol="Z", timestamps=days.astype("datetime64[ns]"), open=flat, high=flat, low=flat, close=flat, volume=flat
+    )  # fmt: skip
+    plan = plan_of(bars, Settings(cash=10.0, costs=Costs(fee_fixed=5.0)))
+    codes = np.array([[1, 2, 0, 0, 0, 0]], dtype=np.int8)
+    alone = rows_of(totals_of(*simulate(plan, codes[0]), cash=10.0))
+    assert alone[0, TOTAL_NAMES.index("final_equity")] == 0.0
+    np.testing.assert_array_equal(many(plan, codes), alone)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -179,7 +179,7 @@ def test_plots_without_matplotlib_name_the_extra(
 
 
 def test_the_compiled_engine_without_numba_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pytest_tradeperf.pipeline.backtest.kernel", None)
-    monkeypatch.delattr("pytest_tradeperf.pipeline.backtest.kernel", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "pytest_tradeperf.pipeline.backtest.kernel_many", None)
+    monkeypatch.delattr("pytest_tradeperf.pipeline.backtest.kernel_many", raising=False)
     with pytest.raises(MissingExtraError, match=r"pytest-tradeperf\[compiled\]"):
         run_backtest(bars_of([10.0, 11.0]), Scripted((0, 0)), engine="compiled")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BARS = load_bars("FB")
 GRID: dict[str, Any] = {"fast": range(2, 8), "slow": range(5, 20, 3)}
+GRID_OF_MIXED: dict[str, Any] = {"fast": [0, 2, 5, 50], "slow": [5, 9]}
 
 
 def shorter(fast: int, slow: int) -> bool:
@@ -75,6 +76,54 @@ def test_a_failing_combination_is_a_row_with_its_error() -> None:
     }
     assert np.isnan(result.table[1]).all()
     assert not np.isnan(result.metric("final_equity")[0])
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "reference"])
+def test_valid_combinations_do_not_suffer_from_invalid_ones(engine: Any) -> None:
+    mixed = sweep(BARS, MovingAverageCross, engine=engine, **GRID_OF_MIXED)
+    assert sorted(mixed.errors) == [0, 1, 4, 6, 7]
+    apart = sweep(BARS, MovingAverageCross, engine="reference", precompute_features=False, **GRID_OF_MIXED)
+    assert mixed.digest == apart.digest
+
+
+class Rarely(MovingAverageCross):
+    """A class made from a bundled one, with a mind of its own."""
+
+    def signals(self, bars: Any) -> np.ndarray:
+        codes = super().signals(bars)
+        codes[::2] = 0
+        return codes
+
+
+def test_a_class_made_from_a_bundled_one_gives_its_own_signals() -> None:
+    swept = sweep(BARS, Rarely, fast=[2, 3], slow=[9])
+    expected = [run_backtest(BARS, Rarely(fast=fast, slow=9)).final_equity for fast in (2, 3)]
+    assert swept.metric("final_equity").tolist() == expected
+    assert swept.digest != sweep(BARS, MovingAverageCross, fast=[2, 3], slow=[9]).digest
+
+
+def by_name(*, slow: int, fast: int) -> bool:
+    return fast < slow
+
+
+def with_more(slow: int, fast: int, gap: int = 0) -> bool:
+    return fast + gap < slow
+
+
+def with_rest(fast: int, **rest: int) -> bool:
+    return fast < rest["slow"]
+
+
+def other_order(slow: int, fast: int) -> bool:
+    return fast < slow
+
+
+@pytest.mark.parametrize("constraint", [by_name, with_more, with_rest, other_order])
+def test_a_constraint_is_asked_by_name_whatever_its_signature(constraint: Any) -> None:
+    assert (
+        sweep(BARS, MovingAverageCross, constraint=constraint, **GRID).rows
+        == sweep(BARS, MovingAverageCross, constraint=shorter, **GRID).rows
+    )
 
 
 class Inline(Executor):
