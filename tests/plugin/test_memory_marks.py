@@ -332,7 +332,7 @@ def test_a_search_without_time_is_undecided(project):
     )
     result = project.runpytest()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["perf: *undecided: undecided after 12 calls: a call takes *"])
+    result.stdout.fnmatch_lines(["perf: *undecided: undecided after * calls: a call takes *"])
 
 
 def test_the_fixture_fails_its_test_on_a_leak_unless_told_not_to(project):
