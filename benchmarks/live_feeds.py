@@ -4,8 +4,8 @@
 
 Prints tables, asserts nothing. The critical path is computed from the server's own log: for each source the
 latest of (k-th request's earliest moment under the rate rule + the latency the server drew for it), after
-the map of companies where there is one. It is given twice: for requests spaced evenly, as this client sends
-them, and for bursts, the fastest way the rule allows at all.
+the map of companies where there is one. It is given twice: for requests spaced evenly, which is how a rule is
+usually kept, and for bursts of a whole window, the fastest way the rule allows at all.
 """
 
 from __future__ import annotations
@@ -269,13 +269,14 @@ def main() -> None:
         "--one-by-one", type=int, default=4, help="tickers to ask one by one, about 5 s each; 0 for none"
     )
     parser.add_argument(
-        "--stress", type=int, default=100, help="tickers for the window table, about 0.11 s each"
+        "--stress", type=int, default=100, help="tickers for the window table, about 0.11 s each; 0 for none"
     )
     given = parser.parse_args()
     console = Console()
     tickers = TICKERS[: given.tickers]
     console.print(speed(tickers, given.seeds, given.one_by_one))
-    console.print(windows(given.stress))
+    if given.stress:
+        console.print(windows(given.stress))
     console.print(others(tickers))
 
 

@@ -1,11 +1,17 @@
 """Chooses the way out for each request: direct, or through the proxy the environment names."""
 
+import contextlib
 import ssl
+from importlib import import_module
 from urllib.request import getproxies, proxy_bypass
 
 # httpx2 loads it inside the first request otherwise, which would wait 100 ms for it.
 import httpcore2  # noqa: F401
 import httpx2
+
+# So does httpcore2 with anyio's half for asyncio, which has no public name.
+with contextlib.suppress(ImportError):
+    import_module("anyio._backends._asyncio")
 
 
 class RoutedTransport(httpx2.AsyncBaseTransport):
