@@ -5,7 +5,7 @@ It stands below the cache, so that a hit costs no permission, and an answer that
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from http import HTTPStatus
@@ -39,6 +39,9 @@ FETCHED_AT = "x-tradeperf-fetched-at"
 _KEPT_HEADERS = ("content-type", "etag", "last-modified", "location", "cache-control", "expires")
 _CONDITIONS = ("if-none-match", "if-modified-since")
 _WRITE_EVENT = "send_request_headers.started"
+# Of bodies that grow beyond this, one at a time is read to its end: twenty of the largest allowed at once
+# would be 640 MiB for each source.
+_LARGE_BYTES = 2 * 1024 * 1024
 _CANNOT_WAIT_S = 24 * 3600.0
 
 
@@ -76,6 +79,7 @@ class Gate(httpx2.AsyncBaseTransport):
         self._now = now
         self._pacer = Pacer(policy.rules, transit_s=policy.transit_s)
         self._places = asyncio.Semaphore(policy.max_in_flight)
+        self._large = asyncio.Lock()
         self._circuits = AsyncCircuitBreakerFactory(
             default_threshold=policy.breaker_threshold, default_ttl=policy.breaker_reset_s
         )
@@ -180,12 +184,18 @@ class Gate(httpx2.AsyncBaseTransport):
         if told.isdecimal() and int(told) > limit:
             raise TooLargeError(f"{where} announces {int(told)} bytes; at most {limit} are read")
         parts = bytearray()
-        async for part in response.aiter_bytes():
-            parts += part
-            if len(parts) > limit:
-                raise TooLargeError(f"{where} sent more than the {limit} bytes that are read at most")
-        self._counters.counts["body_bytes"] += len(parts)
-        return bytes(parts)
+        async with AsyncExitStack() as stack:
+            is_large = False
+            async for part in response.aiter_bytes():
+                parts += part
+                if len(parts) > limit:
+                    parts.clear()  # the error's traceback keeps this frame until the next collection
+                    raise TooLargeError(f"{where} sent more than the {limit} bytes that are read at most")
+                if len(parts) > _LARGE_BYTES and not is_large:
+                    is_large = True
+                    await stack.enter_async_context(self._large)
+            self._counters.counts["body_bytes"] += len(parts)
+            return bytes(parts)
 
     def _answer(self, request: httpx2.Request, response: httpx2.Response, body: bytes) -> httpx2.Response:
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}

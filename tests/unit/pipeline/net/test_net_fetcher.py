@@ -4,14 +4,17 @@ import asyncio
 import gzip
 import logging
 import sys
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 
+from pytest_tradeperf.pipeline import virtual_time
 from pytest_tradeperf.pipeline.net.body import parse_json
 from pytest_tradeperf.pipeline.net.errors import (
     CircuitOpenError,
@@ -386,6 +389,43 @@ async def test_redirects_are_followed_on_the_same_host_only(
             with pytest.raises(error):
                 await fetcher.get(url, messages)
         assert len(seen) <= 4
+
+
+def test_of_many_endless_bodies_one_at_a_time_grows_large() -> None:
+    held: Counter[int] = Counter()
+    most: list[int] = []
+
+    class Endless(httpx2.AsyncBaseTransport):
+        def __init__(self) -> None:
+            self.made = 0
+
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            self.made += 1
+            number = self.made
+
+            async def body() -> AsyncIterator[bytes]:
+                while True:
+                    await asyncio.sleep(0.001)
+                    held[number] += 65_536
+                    most.append(sum(held.values()))
+                    yield b" " * 65_536
+
+            return httpx2.Response(200, content=body(), request=request)
+
+    async def one(fetcher: Fetcher, place: int) -> None:
+        with pytest.raises(TooLargeError):
+            await fetcher.get(f"http://127.0.0.1:9/{place}", messages)
+        held[place] = 0
+
+    async def main() -> None:
+        policy = replace(ONCE, max_body_bytes=16 * 2**20, attempt_timeout_s=60, deadline_s=60)
+        async with Fetcher(policy, transport=Endless()) as fetcher, asyncio.TaskGroup() as group:
+            for place in range(1, 11):
+                group.create_task(one(fetcher, place))
+
+    virtual_time.run(main())
+    # ten of 2 MiB, and one that goes on to 16; the pieces on their way beside them
+    assert 16 * 2**20 < max(most) < (10 * 2 + 16 + 2) * 2**20
 
 
 @pytest.mark.asyncio
