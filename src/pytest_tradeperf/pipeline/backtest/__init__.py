@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.backtest.engine import run_backtest
-    from pytest_tradeperf.pipeline.backtest.grid import SweepResult, sweep
+    from pytest_tradeperf.pipeline.backtest.grid import sweep
     from pytest_tradeperf.pipeline.backtest.lookahead import LookaheadReport, check_lookahead
     from pytest_tradeperf.pipeline.backtest.metrics import Metrics
     from pytest_tradeperf.pipeline.backtest.portfolio import run_portfolio
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         VolatilityTarget,
     )
     from pytest_tradeperf.pipeline.backtest.strategies import Breakout, MovingAverageCross, Strategy
+    from pytest_tradeperf.pipeline.backtest.sweep_result import SweepResult
     from pytest_tradeperf.pipeline.backtest.trades import Trade
     from pytest_tradeperf.pipeline.backtest.walkforward import walk_forward
 
@@ -39,7 +40,7 @@ _HOME = {
     "Settings": "settings",
     "Stops": "settings",
     "Strategy": "strategies",
-    "SweepResult": "grid",
+    "SweepResult": "sweep_result",
     "Trade": "trades",
     "VolatilityTarget": "settings",
     "check_lookahead": "lookahead",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytest_tradeperf.pipeline.backtest.command_options import run_options
 from pytest_tradeperf.pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -16,105 +17,14 @@ if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.backtest.result import BacktestResult
     from pytest_tradeperf.pipeline.marketdata.bars import Bars
 
-STRATEGIES = ("ma-cross", "breakout")
-ENGINES = ("auto", "reference", "lanes", "compiled")
-SIDES = ("long", "short", "both")
 # The fastest of a few runs: the first one also imports and warms caches.
 COMPARED_RUNS = 5
 
 
-def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(
-        [
-            click.option("--symbol", help="Bundled AAPL, FB, GOOG (default), IBM, MSFT; or a name."),
-            click.option(
-                "--data", type=click.Path(path_type=Path), help="CSV or Parquet file with the bars."
-            ),
-            click.option(
-                "--timeframe", help="Length of a bar, like 15m, 4h, 1d, 1w; longer than the data's resamples."
-            ),
-            click.option(
-                "--calendar",
-                type=click.Choice(["stocks", "continuous"]),
-                help="What annualises; else inferred.",
-            ),
-            click.option(
-                "--missing",
-                type=click.Choice(["refuse", "drop", "keep"]),
-                default="refuse",
-                show_default=True,
-                help="What to do with rows of --data without prices.",
-            ),
-            click.option(
-                "--max-bars", type=click.IntRange(1), help="Refuse files with more rows (default 5000000)."
-            ),
-            click.option("--strategy", type=click.Choice(STRATEGIES), default="ma-cross", show_default=True),
-            click.option("--side", type=click.Choice(SIDES), default="long", show_default=True),
-            click.option(
-                "--cash", type=float, default=10_000.0, show_default=True, help="Money at the start."
-            ),
-            click.option(
-                "--fees-bps",
-                type=float,
-                default=0.0,
-                show_default=True,
-                help="Commission, 1/100 % of a trade.",
-            ),
-            click.option(
-                "--fee-fixed",
-                type=float,
-                default=0.0,
-                show_default=True,
-                help="Commission per fill, in money.",
-            ),
-            click.option("--slippage-bps", type=float, default=0.0, show_default=True),
-            click.option("--spread-bps", type=float, default=0.0, show_default=True),
-            click.option(
-                "--fraction",
-                type=float,
-                default=1.0,
-                show_default=True,
-                help="Share of equity in a position.",
-            ),
-            click.option("--whole-shares/--fractional-shares", default=True, show_default=True),
-            click.option(
-                "--fill",
-                type=click.Choice(["next_open", "same_close"]),
-                default="next_open",
-                show_default=True,
-            ),
-            click.option(
-                "--close-final/--keep-final",
-                default=False,
-                show_default=True,
-                help="Close at the last close?",
-            ),
-            click.option(
-                "--margin", type=float, default=1.0, show_default=True, help="0.5 carries twice the cash."
-            ),
-            click.option("--stop-loss", type=float, help="Fraction below the entry price, like 0.05."),
-            click.option("--take-profit", type=float, help="Fraction above the entry price."),
-            click.option("--trailing", type=float, help="Fraction below the best price since entry."),
-            click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
 @click.command()
-@_data_options
+@run_options
 @click.option(
     "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the strategy; repeat."
-)
-@click.option(
-    "--fast-window/--no-fast-window", default=True, show_default=True, help="Views instead of copies."
-)
-@click.option(
-    "--precompute-features/--no-precompute-features",
-    default=True,
-    show_default=True,
-    help="Ask the strategy once, not bar by bar; the answer is the same.",
 )
 @click.option(
     "--compare-engines", is_flag=True, help="Time all engines and check that results are identical."
@@ -156,7 +66,7 @@ def backtest(**options: Any) -> None:
 
 
 @click.command()
-@_data_options
+@run_options
 @click.option(
     "--param",
     "params",
@@ -181,12 +91,28 @@ def backtest(**options: Any) -> None:
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write there instead of printing.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Write a heat map of the first two parameters.")
+@click.option(
+    "--result-cache/--no-result-cache",
+    "keeps_results",
+    default=False,
+    show_default=True,
+    help="Keep finished sweeps, and answer the same one from there.",
+)
+@click.option(
+    "--result-folder",
+    type=click.Path(path_type=Path),
+    default=Path(".tradeperf/sweeps"),
+    show_default=True,
+    help="Where --result-cache keeps them.",
+)
 @click.option("--progress", is_flag=True, help="Say how far it is, on standard error.")
 def sweep(**options: Any) -> None:
     """Run a strategy over a grid of parameters and print the best."""
     from pytest_tradeperf.pipeline.backtest import printing
     from pytest_tradeperf.pipeline.backtest.grid import sweep as run_sweep
+    from pytest_tradeperf.pipeline.features.result_cache import ResultCache
 
+    cache = ResultCache(options["result_folder"]) if options["keeps_results"] else None
     try:
         bars = _bars(options)
         kind = _strategy_class(options)
@@ -201,6 +127,10 @@ def sweep(**options: Any) -> None:
                 memory_limit=int(options["memory_limit"] * 1e6),
                 checkpoint=options["checkpoint"],
                 progress=_say if options["progress"] else None,
+                precompute_features=options["precompute_features"],
+                fast_window=options["fast_window"],
+                result_cache=cache,
+                data_file=options["data"],
                 **_grid(options),
             ),
         )

@@ -9,8 +9,8 @@ from pytest_tradeperf.pipeline.errors import MissingExtraError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_tradeperf.pipeline.backtest.grid import SweepResult
     from pytest_tradeperf.pipeline.backtest.result import BacktestResult
+    from pytest_tradeperf.pipeline.backtest.sweep_result import SweepResult
 
 
 def _new_figure(**options: Any) -> Any:

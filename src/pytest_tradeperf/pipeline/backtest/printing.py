@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pytest_tradeperf.pipeline.backtest.grid import SweepResult
     from pytest_tradeperf.pipeline.backtest.market import MarketFit
     from pytest_tradeperf.pipeline.backtest.result import BacktestResult
+    from pytest_tradeperf.pipeline.backtest.sweep_result import SweepResult
 
 PERCENT = frozenset(
     (

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from test_backtest_identity import needs_numba
@@ -14,10 +15,13 @@ from test_backtest_identity import needs_numba
 from pytest_tradeperf.pipeline.backtest import Costs, MovingAverageCross, Stops, run_backtest
 from pytest_tradeperf.pipeline.backtest.commands import backtest, sweep
 from pytest_tradeperf.pipeline.backtest.metrics import METRIC_NAMES
+from pytest_tradeperf.pipeline.features import precomputed
 from pytest_tradeperf.pipeline.marketdata import frame_from_bars, load_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_tradeperf.pipeline.marketdata import Bars
 
 
 def run(*arguments: str, command: Any = backtest) -> Result:
@@ -90,6 +94,76 @@ def test_every_cost_and_stop_option_reaches_the_run(file: str) -> None:
 )
 def test_switching_fast_machinery_off_does_not_move_the_answer(file: str, flags: list[str]) -> None:
     assert record("--data", file, *flags)["digest"] == record("--data", file)["digest"]
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[Bars]:
+    """The bars of every call of the strategy."""
+    seen: list[Bars] = []
+    original = MovingAverageCross.signals
+
+    def signals(self: MovingAverageCross, bars: Bars) -> Any:
+        seen.append(bars)
+        return original(self, bars)
+
+    monkeypatch.setattr(MovingAverageCross, "signals", signals)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_stepwise", "is_view"),
+    [
+        ([], False, True),
+        (["--no-fast-window"], False, False),
+        (["--no-precompute-features"], True, True),
+        (["--no-precompute-features", "--no-fast-window"], True, False),
+    ],
+)
+def test_flags_of_a_backtest_switch_what_the_strategy_is_given(
+    given: list[Bars], monkeypatch: pytest.MonkeyPatch, flags: list[str], is_stepwise: bool, is_view: bool
+) -> None:
+    bars = load_bars("FB")
+    monkeypatch.setattr("pytest_tradeperf.pipeline.marketdata.load_bars", lambda symbol: bars)
+    assert record("--symbol", "FB", *flags)["n_bars"] == len(bars)
+    assert len(given) == (len(bars) if is_stepwise else 1)
+    assert {np.shares_memory(some.close, bars.close) for some in given} == {is_view}
+
+
+def test_flags_of_a_sweep_switch_a_path_and_do_not_move_the_answer(
+    given: list[Bars], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    for name in ("sma_table", "sma_of_windows"):
+        original = getattr(precomputed, name)
+
+        def spied(*arguments: Any, name: str = name, original: Any = original) -> Any:
+            taken.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(precomputed, name, spied)
+    grid = ["--symbol", "FB", "--param", "fast=3:5", "--param", "slow=10,20", "--format", "csv"]
+    answers, paths = [], []
+    for flags in (
+        [],
+        ["--no-fast-window"],
+        ["--no-precompute-features"],
+        ["--no-precompute-features", "--no-fast-window"],
+    ):
+        taken.clear()
+        given.clear()
+        answers.append(run(*grid, *flags, command=sweep).output)
+        paths.append((*dict.fromkeys(taken), len(given)))
+    assert paths == [("sma_table", 0), ("sma_of_windows", 0), (6,), (6,)]
+    assert answers[0].count("\n") == 7
+    assert len(set(answers)) == 1
+
+
+def test_a_sweep_can_be_kept_and_read_again(tmp_path: Path) -> None:
+    arguments = ["--symbol", "FB", "--result-folder", str(tmp_path / "kept")]
+    fresh = run(*arguments, command=sweep).output
+    assert not (tmp_path / "kept").exists()
+    outputs = [run(*arguments, "--result-cache", command=sweep).output for _ in range(2)]
+    assert outputs == [fresh, fresh + "read from the result cache\n"]
 
 
 @pytest.mark.parametrize("engine", ["reference", "lanes", pytest.param("compiled", marks=needs_numba)])

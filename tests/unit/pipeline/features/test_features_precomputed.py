@@ -49,10 +49,11 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], words: str) -> None:
 
 @pytest.mark.parametrize("cache", [None, FeatureCache(), FeatureCache(enabled=False), FeatureCache(0)])
 @pytest.mark.parametrize("sma_windows", [(), (50, 5, 10, 10)])
+@pytest.mark.parametrize("fast_window", [True, False])
 def test_prepared_cached_or_computed_the_answer_is_the_same(
-    cache: FeatureCache | None, sma_windows: tuple[int, ...]
+    cache: FeatureCache | None, sma_windows: tuple[int, ...], fast_window: bool
 ) -> None:
-    features = Features.of(BARS, cache=cache, sma_windows=sma_windows)
+    features = Features.of(BARS, cache=cache, sma_windows=sma_windows, fast_window=fast_window)
     for _ in range(2):
         for window in (5, 10, 20, 50, 500):
             assert features.sma(window).tobytes() == sma(BARS.close, window).tobytes()

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from pytest_tradeperf.pipeline.errors import SettingError
-from pytest_tradeperf.pipeline.features.windows import FIRST_CAPACITY, GrowingSeries, windows
+from pytest_tradeperf.pipeline.features import sma
+from pytest_tradeperf.pipeline.features.indicators import BLOCK
+from pytest_tradeperf.pipeline.features.windows import (
+    FIRST_CAPACITY,
+    GrowingSeries,
+    sma_of_windows,
+    windows,
+)
 
 
 @pytest.mark.parametrize("shape", [(50,), (50, 3)])
@@ -81,3 +88,11 @@ def test_a_series_has_one_dimension() -> None:
         GrowingSeries([[1.0]])
     with pytest.raises(SettingError, match="expected one series"):
         GrowingSeries().extend([[1.0]])
+
+
+@pytest.mark.parametrize("n_bars", [0, 3, 4, 5, BLOCK + 2, BLOCK + 3, BLOCK + 4])
+def test_averages_over_copies_are_those_over_views_to_the_last_bit(n_bars: int) -> None:
+    random = np.random.default_rng(n_bars)
+    values = 100.0 * np.exp(random.normal(0.0, 0.01, n_bars))
+    values[random.random(n_bars) < 0.001] = np.nan
+    assert sma_of_windows(values, 4).tobytes() == sma(values, 4).tobytes()
