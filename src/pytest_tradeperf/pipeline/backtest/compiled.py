@@ -12,7 +12,7 @@ from pytest_tradeperf.pipeline.backtest.fills import next_opens
 from pytest_tradeperf.pipeline.backtest.segments import borrows
 from pytest_tradeperf.pipeline.backtest.totals import TOTAL_NAMES
 from pytest_tradeperf.pipeline.backtest.trades import TradeColumns
-from pytest_tradeperf.pipeline.errors import MissingExtraError
+from pytest_tradeperf.pipeline.errors import EngineError, MissingExtraError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,6 +44,8 @@ def load_kernel() -> ModuleType:
     ------
     MissingExtraError
         numba is not installed.
+    EngineError
+        numba finds no folder to keep compiled code in.
     """
     if is_loaded():  # an import statement costs a fifth of a short run
         return sys.modules[KERNEL]
@@ -55,6 +57,13 @@ def load_kernel() -> ModuleType:
             "or choose engine='lanes'"
         )
         raise MissingExtraError(message) from error
+    except RuntimeError as error:  # what numba says when it may not write a cache anywhere
+        if "cannot cache" not in str(error):
+            raise
+        raise EngineError(
+            f"the compiled engine cannot keep its compiled code: {error}; name a folder that can be "
+            "written in NUMBA_CACHE_DIR, or choose engine='lanes'"
+        ) from error
     return kernel_many
 
 

@@ -10,6 +10,8 @@ anew for every whole number that a caller writes out.
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -73,6 +75,10 @@ N_TOTALS = len(TOTAL_NAMES)
 
 # No function allocates anything: without its reference counts, numba passes arrays at a third of the price.
 NO_COUNTS: Any = {"error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+# Numba's cache on disk looks at the file of a function, not at what it calls elsewhere, but it does look at
+# the variables of an enclosing function. The kernels have this one there, and are compiled anew when this
+# file changes.
+SOURCE = zlib.crc32(Path(__file__).read_bytes())
 # Without what numba would need to call them from Python, and without a cache of their own.
 compiled_into_caller: Any = numba.njit(**(NO_COUNTS | {"no_cpython_wrapper": True}))
 

@@ -10,6 +10,8 @@ in its own order, which is why bits agree with the reference. Stops and liquidat
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -133,116 +135,125 @@ def fill_run(
     keep(account, sums, trades, float(n_bars), 0.0)
 
 
-@numba.njit(
-    numba.void(
-        READ_CODES,
-        READ_TABLE,
-        READ,
-        READ,
-        READ,
-        READ_INDEX,
-        READ,
-        WRITE,
-        WRITE,
-        numba.float64[:, ::1],
-        numba.int64[::1],
-        numba.int64[:, ::1],
-        numba.float64[:, ::1],
-        numba.float64[:, ::1],
-        numba.boolean[::1],
-    ),
-    cache=True,
-    nogil=True,
-    **k.NO_COUNTS,
-)
-def simulate_many(
-    codes, words, opens, last_closes, sizes, fills_on, rules, account, state, trades, last, events, held,
-    totals_out, again_out,
-):  # fmt: skip
-    """Fill ``totals_out`` of shape (n_runs, N_TOTALS), n_runs at most LANES, and mark runs to do again alone.
+def _kernel(source: int) -> Any:
+    """Return the kernel of many runs; see ``kernel_account.SOURCE``."""
 
-    Marked are runs that lost everything on the way, or may have. Everything is allocated by the caller:
+    @numba.njit(
+        numba.void(
+            READ_CODES,
+            READ_TABLE,
+            READ,
+            READ,
+            READ,
+            READ_INDEX,
+            READ,
+            WRITE,
+            WRITE,
+            numba.float64[:, ::1],
+            numba.int64[::1],
+            numba.int64[:, ::1],
+            numba.float64[:, ::1],
+            numba.float64[:, ::1],
+            numba.boolean[::1],
+        ),
+        cache=True,
+        nogil=True,
+        **k.NO_COUNTS,
+    )
+    def simulate_many(
+        codes, words, opens, last_closes, sizes, fills_on, rules, account, state, trades, last, events, held,
+        totals_out, again_out,
+    ):  # fmt: skip
+        """Fill ``totals_out`` of shape (n_runs, N_TOTALS), n_runs at most LANES; mark runs to do again alone.
 
-    codes, words
-        int8 of shape (n_runs, n_bars rounded up to a multiple of 8), HOLD beyond the last bar; the same
-        memory as int64.
-    fills_on
-        Where an order that is decided on a bar fills at the open: the next bar with prices, or n_bars.
-    state
-        Zeros of shape (N_STATE,).
-    last, events, held
-        What runs hold after their fills, as a list a bar: ``last`` names the bar's latest event, -1 for none,
-        and at its end the number of events, 0 at first; ``events`` names the one before it on that bar and
-        its run; ``held`` cash and shares. One event a code and one a run must fit.
-    """
-    watch = rules[k.BORROWS] != 0.0
-    for run in range(codes.shape[0]):
-        fill_run(
-            run, codes[run], words[run], opens, last_closes, sizes, fills_on, rules, account, totals_out[run],
-            trades, last, events, held,
-        )  # fmt: skip
-    for event in range(last[last.size - 1]):
-        if held[event, 1] < 0.0:
-            watch = True
-    # A fill at the close hides what that close did to the position.
-    is_hidden = watch and rules[k.AT_CLOSE] != 0.0
-    for run in range(codes.shape[0]):
-        again_out[run] = is_hidden
-    for lane in range(LANES):  # lanes without a run go along and hold cash
-        state[CASH + lane] = rules[k.INITIAL_CASH]
-        state[BEFORE + lane] = rules[k.INITIAL_CASH]
-        state[LOW + lane] = np.inf if opens.size > 1 else 1.0
-        state[HIGH + lane] = -np.inf if opens.size > 1 else 1.0
-        state[TROUGH + lane] = 1.0
-    for bar in range(opens.size):
-        close = last_closes[bar]
-        event = last[bar]
-        while event >= 0:
-            run = events[event, RUN]
-            state[CASH + run] = held[event, 0]
-            state[SHARES + run] = held[event, 1]
-            event = events[event, BEFORE_IT]
-        if watch:
-            for run in range(codes.shape[0]):
-                value = state[SHARES + run] * close
-                if state[CASH + run] + value <= rules[k.MAINTENANCE] * abs(value):
-                    again_out[run] = True
-        if bar == 0:
+        Marked are runs that lost everything on the way, or may have. Everything is allocated by the caller:
+
+        codes, words
+            int8 of shape (n_runs, n_bars rounded up to a multiple of 8), HOLD beyond the last bar; the same
+            memory as int64.
+        fills_on
+            Where an order that is decided on a bar fills at the open: the next bar with prices, or n_bars.
+        state
+            Zeros of shape (N_STATE,).
+        last, events, held
+            What runs hold after their fills, as a list a bar: ``last`` names the bar's latest event, -1 for
+            none, and at its end the number of events, 0 at first; ``events`` names the one before it on that
+            bar and its run; ``held`` cash and shares. One event a code and one a run must fit.
+        """
+        _ = source  # which makes it a part of what numba recognises this function by
+        watch = rules[k.BORROWS] != 0.0
+        for run in range(codes.shape[0]):
+            fill_run(
+                run, codes[run], words[run], opens, last_closes, sizes, fills_on, rules, account,
+                totals_out[run], trades, last, events, held,
+            )  # fmt: skip
+        for event in range(last[last.size - 1]):
+            if held[event, 1] < 0.0:
+                watch = True
+        # A fill at the close hides what that close did to the position.
+        is_hidden = watch and rules[k.AT_CLOSE] != 0.0
+        for run in range(codes.shape[0]):
+            again_out[run] = is_hidden
+        for lane in range(LANES):  # lanes without a run go along and hold cash
+            state[CASH + lane] = rules[k.INITIAL_CASH]
+            state[BEFORE + lane] = rules[k.INITIAL_CASH]
+            state[LOW + lane] = np.inf if opens.size > 1 else 1.0
+            state[HIGH + lane] = -np.inf if opens.size > 1 else 1.0
+            state[TROUGH + lane] = 1.0
+        for bar in range(opens.size):
+            close = last_closes[bar]
+            event = last[bar]
+            while event >= 0:
+                run = events[event, RUN]
+                state[CASH + run] = held[event, 0]
+                state[SHARES + run] = held[event, 1]
+                event = events[event, BEFORE_IT]
+            if watch:
+                for run in range(codes.shape[0]):
+                    value = state[SHARES + run] * close
+                    if state[CASH + run] + value <= rules[k.MAINTENANCE] * abs(value):
+                        again_out[run] = True
+            if bar == 0:
+                for lane in range(LANES):
+                    equity = state[CASH + lane] + state[SHARES + lane] * close
+                    state[BEFORE + lane] = equity
+                    state[PEAK + lane] = equity
+                continue
             for lane in range(LANES):
                 equity = state[CASH + lane] + state[SHARES + lane] * close
+                ratio = equity / state[BEFORE + lane]
                 state[BEFORE + lane] = equity
-                state[PEAK + lane] = equity
-            continue
-        for lane in range(LANES):
-            equity = state[CASH + lane] + state[SHARES + lane] * close
-            ratio = equity / state[BEFORE + lane]
-            state[BEFORE + lane] = equity
-            step = ratio - 1.0
-            fall = min(step, 0.0)
-            state[CHANGE + lane] += step
-            state[SQUARE + lane] += step * step
-            state[SQUARE_LOSS + lane] += fall * fall
-            # Adding 0 keeps the compiler from storing only the lanes that changed, which is slow.
-            state[LOW + lane] = min(state[LOW + lane], ratio) + 0.0
-            state[HIGH + lane] = max(state[HIGH + lane], ratio) + 0.0
-            under = state[UNDER + lane] + 1.0 if equity < state[PEAK + lane] else 0.0
-            peak = max(state[PEAK + lane], equity)
-            state[UNDER + lane] = under
-            state[PEAK + lane] = peak
-            state[LONGEST + lane] = max(state[LONGEST + lane], under) + 0.0
-            state[TROUGH + lane] = min(state[TROUGH + lane], equity / peak) + 0.0
-    for run in range(codes.shape[0]):
-        # From equity zero on, the quotients above are not those of the definition.
-        if not state[LOW + run] > 0.0:
-            again_out[run] = True
-        totals_out[run, k.FINAL_EQUITY] = state[BEFORE + run]
-        totals_out[run, k.SUM_CHANGE] = state[CHANGE + run]
-        totals_out[run, k.SUM_SQUARE] = state[SQUARE + run]
-        totals_out[run, k.SUM_SQUARE_LOSS] = state[SQUARE_LOSS + run]
-        totals_out[run, k.LOW_RATIO] = state[LOW + run]
-        totals_out[run, k.HIGH_RATIO] = state[HIGH + run]
-        totals_out[run, k.TROUGH_RATIO] = state[TROUGH + run]
-        totals_out[run, k.UNDERWATER_BARS] = state[LONGEST + run]
+                step = ratio - 1.0
+                fall = min(step, 0.0)
+                state[CHANGE + lane] += step
+                state[SQUARE + lane] += step * step
+                state[SQUARE_LOSS + lane] += fall * fall
+                # Adding 0 keeps the compiler from storing only the lanes that changed, which is slow.
+                state[LOW + lane] = min(state[LOW + lane], ratio) + 0.0
+                state[HIGH + lane] = max(state[HIGH + lane], ratio) + 0.0
+                under = state[UNDER + lane] + 1.0 if equity < state[PEAK + lane] else 0.0
+                peak = max(state[PEAK + lane], equity)
+                state[UNDER + lane] = under
+                state[PEAK + lane] = peak
+                state[LONGEST + lane] = max(state[LONGEST + lane], under) + 0.0
+                state[TROUGH + lane] = min(state[TROUGH + lane], equity / peak) + 0.0
+        for run in range(codes.shape[0]):
+            # From equity zero on, the quotients above are not those of the definition.
+            if not state[LOW + run] > 0.0:
+                again_out[run] = True
+            totals_out[run, k.FINAL_EQUITY] = state[BEFORE + run]
+            totals_out[run, k.SUM_CHANGE] = state[CHANGE + run]
+            totals_out[run, k.SUM_SQUARE] = state[SQUARE + run]
+            totals_out[run, k.SUM_SQUARE_LOSS] = state[SQUARE_LOSS + run]
+            totals_out[run, k.LOW_RATIO] = state[LOW + run]
+            totals_out[run, k.HIGH_RATIO] = state[HIGH + run]
+            totals_out[run, k.TROUGH_RATIO] = state[TROUGH + run]
+            totals_out[run, k.UNDERWATER_BARS] = state[LONGEST + run]
+
+    return simulate_many
+
+
+simulate_many = _kernel(k.SOURCE)
 
 
 IS_WHOLE = True  # stays last: see compiled.is_loaded
