@@ -15,7 +15,7 @@ GRID = {"fast": range(2, 30), "slow": range(30, 70)}
 class Counting(ThreadPoolExecutor):
     """Counts how many tasks were ever at work at once, and the CPU time that they had or queued for.
 
-    A sweep that went serial shows in both, at any load: tasks that wait while others have the processor are
+    A sweep that went serial shows in both, at any load: tasks that wait while others have the processor
     at work, a worker that was given nothing is not.
     """
 
