@@ -57,8 +57,9 @@ def cycle(style: str, **options: Any) -> None:
     config = settings.config
     running: list[Cycle] = []
 
-    async def main() -> None:
+    async def main(listen: Callable[[], None]) -> None:
         async with opened(config) as parts:
+            listen()
             running.append(
                 Cycle(
                     parts,
@@ -98,8 +99,9 @@ def morning(**options: Any) -> None:
     config = settings.config
     running: list[Morning] = []
 
-    async def main() -> None:
+    async def main(listen: Callable[[], None]) -> None:
         async with opened(config) as parts:
+            listen()
             running.append(
                 Morning(
                     parts,
@@ -166,8 +168,12 @@ def _progress(options: dict[str, Any]) -> Callable[[str], object] | None:
     return None if options["quiet"] else lambda line: click.echo(line, err=True)
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-    """Run to the end, or to Ctrl-C or SIGTERM; return whether it was the latter. Errors are one line."""
+def _run(main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> bool:
+    """Run to the end, or to Ctrl-C or SIGTERM; return whether it was the latter. Errors are one line.
+
+    From the moment ``main`` calls what it is given, a signal cancels it, so that it can save what it has.
+    Before, Ctrl-C breaks into whatever is being loaded: a loop would hear it only when that is done.
+    """
     import asyncio
     import contextlib
     import logging
@@ -185,11 +191,15 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> bool:
                 loop.remove_signal_handler(number)  # a second Ctrl-C does not wait for the saving
             task.cancel()
 
+        def listen() -> None:
+            with contextlib.suppress(NotImplementedError):  # Windows has none, but KeyboardInterrupt
+                for number in numbers:
+                    loop.add_signal_handler(number, stop)
+
         numbers = (signal.SIGINT, signal.SIGTERM)
-        with contextlib.suppress(NotImplementedError):  # Windows has no such handlers, but KeyboardInterrupt
-            for number in numbers:
-                loop.add_signal_handler(number, stop)
-        await main()
+        with contextlib.suppress(ValueError):  # only the main thread hears signals
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        await main(listen)
 
     try:
         asyncio.run(supervised())
