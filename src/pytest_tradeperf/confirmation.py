@@ -245,8 +245,6 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
         return replace(row, note=note, evidence=_evidence(outcome, series, arena, reference))
     is_follower = clock is not series.clock
     own = _of_value(series.look(arena.design, timing.threshold, clock), metric) if is_follower else look
-    if own is None:
-        return replace(row, note="no positive number to compare")
     level = series.level(clock)
     verdict = _VERDICTS[look.answer]
     note, detail = f"decided by its {series.clock} time", []
@@ -260,10 +258,10 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
         verdict=verdict,
         accepted=level[0] if level else None,
         measured=level[1] if level else timing.measurement.value,
-        change=own.change,
-        change_low=_finite(own.low),
-        change_high=_finite(own.high),
-        detectable=_finite(own.detectable),
+        change=own.change if own is not None else None,
+        change_low=_finite(own.low) if own is not None else None,
+        change_high=_finite(own.high) if own is not None else None,
+        detectable=_finite(own.detectable) if own is not None else None,
         is_follower=is_follower,
         note=note,
         detail=tuple(detail),
@@ -286,19 +284,21 @@ def _note(
     look: Look, outcome: Outcome, series: Series, *, arena: Arena, threshold: float, against: str
 ) -> str:
     known = _finite(look.low) is not None and _finite(look.high) is not None
-    span = f"[{_percent(look.low)} .. {_percent(look.high)}]" if known else "no interval yet"
+    interval = f" [{_percent(look.low)} .. {_percent(look.high)}]" if known else ""
     match look.answer:
         case Answer.REGRESSED:
             factor = 1 + look.change
             times = f"{factor:.2f} x, " if abs(look.change) >= WORTH_A_FACTOR else ""
-            return f"{times}{_percent(look.change)} {span} in {look.pairs} pairs against {against}"
+            return f"{times}{_percent(look.change)}{interval} in {look.pairs} pairs against {against}"
         case Answer.IMPROVED:
-            return f"{_percent(look.change)} {span} in {look.pairs} pairs; --perf-update keeps it"
+            return f"{_percent(look.change)}{interval} in {look.pairs} pairs; --perf-update keeps it"
         case Answer.OK:
             return f"regressions from {format_percent(look.detectable)} would show ({look.pairs} pairs)"
         case _:
             pass
-    return f"{span} after {look.pairs} pairs{_why_open(outcome, series, arena=arena, threshold=threshold)}"
+    pairs = f"{look.pairs} pair{'s' if look.pairs != 1 else ''}"
+    why = _why_open(outcome, series, arena=arena, threshold=threshold)
+    return f"{interval.strip() or 'no interval yet'} after {pairs}{why}"
 
 
 def _why_open(outcome: Outcome, series: Series, *, arena: Arena, threshold: float) -> str:

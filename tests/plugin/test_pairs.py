@@ -312,6 +312,24 @@ def test_fixtures_options_output_and_async_tests_work_on_both_sides(repo):
 
 
 @pytest.mark.slow
+def test_fixture_that_holds_a_port_is_measured_in_turns_and_without_a_terminal(repo):
+    commit(
+        repo,
+        {
+            "test_it.py": "import pytest, socket\nfrom pkg.core import work\n"
+            "@pytest.fixture\ndef port():\n    with socket.socket() as held:\n"
+            "        held.bind(('127.0.0.1', 47813))\n        yield held\n"
+            "def test_port(perf, port):\n    perf(work)\n"
+        },
+    )
+    write(repo, {"src/pkg/core.py": SLOWER})
+    code, text, rows = against(repo, "-p", "no:terminal")
+    assert (code, text) == (1, "")
+    assert rows["test_port", "cpu"]["verdict"] == "regressed"
+    assert 0.5 < rows["test_port", "cpu"]["change"] < 1.5
+
+
+@pytest.mark.slow
 def test_recorded_rates_are_judged_in_their_direction(repo):
     write(
         repo,

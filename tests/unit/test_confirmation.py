@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,22 @@ def test_falling_rate_is_a_regression_with_a_negative_change() -> None:
 def test_every_end_without_numbers_has_its_verdict(end: End, side: str, verdict: Verdict, said: str) -> None:
     found = row(Outcome(test="t", threshold=0.02, end=end, side=side, message="why"))
     assert (found.verdict, found.note) == (verdict, said)
+
+
+def test_clock_without_a_number_of_its_own_follows_the_one_that_decides() -> None:
+    result = outcome(0.0, end=End.DECIDED)
+    del result.series[""].ratios[Clock.WALL], result.series[""].levels[Clock.WALL]
+    found = row(result, WALL)
+    assert (found.verdict, found.note, found.change) == (Verdict.OK, "decided by its cpu time", None)
+    assert found.is_follower
+    assert found.evidence["seed"] == 1
+
+
+def test_regression_from_few_pairs_names_no_interval() -> None:
+    few = replace(ARENA, alpha=0.3, comparisons=1)
+    found = rows([timing()], {"t": outcome(0.5, pairs=5, end=End.DECIDED)}, few, REFERENCE)[0]
+    assert found.verdict is Verdict.REGRESSED
+    assert found.note == "1.65 x, +64.9 % in 5 pairs against HEAD"
 
 
 def test_few_pairs_say_how_much_time_would_decide() -> None:

@@ -267,7 +267,8 @@ class _Measuring:
             return None
         if message["is"] == "ready":
             return message
-        self._end(batch, _end_of_problem(message["kind"], side), side, message["message"])
+        text, words = message["message"], pair.last_words(side) if message["kind"] == "silent" else ""
+        self._end(batch, _end_of_problem(message["kind"], side), side, text + (f": {words}" if words else ""))
         return None
 
     def _compare_collections(self, batch: Sequence[Suspect], ready: dict[str, Any]) -> None:
@@ -351,6 +352,6 @@ _ENDS: Final = {
 
 
 def _end_of_problem(kind: str, side: str) -> End:
-    if side == "head":
+    if side == "head" or kind == "silent":
         return End.ERROR
     return End.ABSENT if kind == "absent" else End.BROKEN

@@ -1,6 +1,7 @@
 """One test on one process pair: which side runs next, how much, and what both sides' rounds were."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +18,12 @@ _BLOCKS: Final = 4
 _PROFILES: Final = 3
 _LOOK: Final = 20
 """Turns between two looks at the precision; even, so that both sides were first equally often."""
+
+_WHOLE_SECONDS: Final = 2.0
+"""Most time for repeating a whole test on both sides; set-up and tear-down take most of it."""
+
+_FEWEST_WHOLE: Final = 4
+"""Turns that a whole test gets in any case."""
 
 _WARM_NS: Final = 20_000_000
 """A call this long needs no further warm-up inside a block."""
@@ -112,9 +119,10 @@ class Lockstep:
         pace: Pace,
         last_words: Callable[[str], str],
         profile: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._channels, self._pace, self._profile = channels, pace, profile
-        self._last_words = last_words
+        self._last_words, self._clock = last_words, clock
         self._seconds, self._precision = 60.0, 0.0
 
     def measure(self, test: str, *, first: str, seconds: float, precision: float = 0.0) -> TestPair:
@@ -131,13 +139,16 @@ class Lockstep:
         order = (first, *(side for side in SIDES if side != first))
         result = TestPair()
         said = {side: self._ask(side, do="test", test=test) for side in order}
+        is_alone = self._is_in_the_way(said, order)
+        if is_alone:
+            said = {side: self._ask(side, do="test", test=test, alone=True) for side in order}
         while any(said[side]["is"] == "part" for side in order):
             part = self._agreed_part(said, order)
             result.parts[part] = self._rounds(order, is_cold=said[first]["cold"], result=result, part=part)
             said = {side: self._ask(side, do="finish") for side in order}
         self._check_done(said, order)
         if said[first]["blocks"]:
-            self._blocks(test, order, said, result)
+            self._blocks(test, order, said, result, is_alone=is_alone)
         elif not result.parts:
             self._whole(test, order, said, result)
         for name, value in said["head"]["values"].items():
@@ -182,8 +193,16 @@ class Lockstep:
             iterations = self._pace.iterations(wall)
         return iterations
 
-    def _blocks(self, test: str, order: Sequence[str], said: Mapping[str, Message], result: TestPair) -> None:
-        """Alternate whole runs of a test that measures inside an event loop."""
+    def _blocks(
+        self,
+        test: str,
+        order: Sequence[str],
+        said: Mapping[str, Message],
+        result: TestPair,
+        *,
+        is_alone: bool,
+    ) -> None:
+        """Alternate whole runs of a test that measures inside an event loop, or that wants to be alone."""
         plan = {}
         for part, block in said[order[0]]["blocks"].items():
             call_ns = min(cost[0] for cost in block["costs"])
@@ -193,7 +212,7 @@ class Lockstep:
         found = {part: {side: Rounds(iterations=plan[part][0]) for side in order} for part in plan}
         for turn in range(_BLOCKS):
             for side in order if turn % 2 == 0 else reversed(order):
-                answer = self._done(side, do="test", test=test, block=plan)
+                answer = self._done(side, do="test", test=test, block=plan, alone=is_alone)
                 for part in plan:
                     if part not in answer["blocks"]:
                         raise TroubleError(Trouble.DIFFERS, side, f"measures {part!r} only sometimes")
@@ -201,7 +220,7 @@ class Lockstep:
         if self._profile:
             for side in order:
                 answers = [
-                    self._done(side, do="test", test=test, block=plan, profile=True)["blocks"]
+                    self._done(side, do="test", test=test, block=plan, alone=is_alone, profile=True)["blocks"]
                     for _ in range(_PROFILES)
                 ]
                 for part in answers[0]:
@@ -215,11 +234,15 @@ class Lockstep:
         iterations = self._pace.iterations(call_ns)
         times = iterations * self._pace.rounds(call_ns * iterations)
         found = {side: Rounds() for side in order}
+        began = self._clock()
         for turn in range(self._pace.bursts(call_ns * times)):
             for side in order if turn % 2 == 0 else reversed(order):
                 answer = self._done(side, do="test", test=test, times=times)
                 found[side].bursts.append(_burst(answer["costs"]))
             if turn % _LOOK == _LOOK - 1 and self._is_precise(found):
+                break
+            is_fair = turn % 2 == 1 and turn + 1 >= _FEWEST_WHOLE
+            if is_fair and self._clock() - began > _WHOLE_SECONDS:
                 break
         if self._profile:
             for side in order:
@@ -260,6 +283,17 @@ class Lockstep:
         if answer["outcome"] != "passed":
             raise TroubleError(Trouble.FAILED, side, answer["message"])
         return answer
+
+    def _is_in_the_way(self, said: Mapping[str, Message], order: Sequence[str]) -> bool:
+        """Return whether the second side failed beside the first, which then has left.
+
+        Both sides hold their fixtures at once: a port or a lock of the first is taken for the second.
+        """
+        first, second = order
+        is_suspicious = said[first]["is"] == "part" and said[second].get("outcome") == "failed"
+        if is_suspicious:
+            self._ask(first, do="abort")
+        return is_suspicious
 
     def _agreed_part(self, said: Mapping[str, Message], order: Sequence[str]) -> str:
         parts = {side: said[side].get("part") for side in order}

@@ -62,6 +62,8 @@ def session_arguments(config: pytest.Config) -> list[str]:
     for override in config.getoption("override_ini") or ():
         arguments += ["-o", override]
     for plugin in config.getoption("plugins") or ():
+        if plugin == "no:terminal":
+            continue  # -q would be an unknown option, and a failed start would have no last words
         arguments += ["-p", plugin]
     for warning in config.known_args_namespace.pythonwarnings or ():
         arguments += ["-W", warning]

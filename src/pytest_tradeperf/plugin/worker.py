@@ -37,7 +37,7 @@ def serve(context: SideContext) -> None:
     worker = Worker(context)
     status = pytest.main(payload["arguments"], plugins=[worker])
     if not worker.is_ready:
-        kind, text = worker.problem or ("broken", f"pytest ended with {status!s} before the first test")
+        kind, text = worker.problem or ("silent", f"pytest ended with {status!s} before the first test")
         context.channel.send({"is": "ended", "kind": kind, "message": text})
 
 
@@ -51,7 +51,7 @@ class Worker:
         self._items: dict[str, pytest.Item] = {}
         self._blocks: dict[str, side.Block] = {}
         self._plan: dict[str, tuple[int, int, bool]] = {}
-        self._is_profiling = False
+        self._is_profiling = self._is_alone = False
         self._call: tuple[int, int, int] = (0, 0, 0)
         self._functions: dict[str, list[float]] = {}
         self._queue = side.RunQueue()
@@ -142,7 +142,7 @@ class Worker:
     def _test(self, session: pytest.Session, message: Message) -> Message:
         item = self._items[message["test"]]
         self._plan = {part: tuple(plan) for part, plan in message.get("block", {}).items()}
-        self._is_profiling = bool(message.get("profile"))
+        self._is_profiling, self._is_alone = bool(message.get("profile")), bool(message.get("alone"))
         session._setupstate.teardown_exact(item)  # noqa: SLF001 - ends fixtures of other modules only
         side.trim()
         costs = []
@@ -174,10 +174,10 @@ class Worker:
         }
 
     def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
-        """Return rounds on demand, or one block where a running event loop must not be kept waiting."""
+        """Return rounds on demand, or one block where a loop or the other side must not be kept waiting."""
         del test
         name = f"{part}@cold" if cold else part
-        if not is_async and not _has_running_loop():
+        if not (is_async or self._is_alone or _has_running_loop()):
             return side.lockstep(self._channel, name, is_cold=cold)
         block = side.Block((1, 1, False) if cold else self._plan.get(name, (1, 1, False)))
         self._blocks[name] = block

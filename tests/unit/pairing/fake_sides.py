@@ -11,7 +11,10 @@ from pytest_tradeperf.pairing.protocol import ClosedError, LateError
 
 @dataclass
 class FakeTest:
-    """``call_ns`` is one call's cost by side; ``kind`` is part, async or whole."""
+    """``call_ns`` is one call's cost by side; ``kind`` is part, async or whole.
+
+    One that ``is_exclusive`` fails while the other side is its ``holder``.
+    """
 
     call_ns: dict[str, float]
     kind: str = "part"
@@ -20,6 +23,8 @@ class FakeTest:
     dies: str = ""
     hangs: str = ""
     cold: bool = False
+    holder: str | None = None
+    is_exclusive: bool = False
     cpu_share: float = 1.0
     values: dict[str, dict[str, float]] = field(default_factory=lambda: {"base": {}, "head": {}})
 
@@ -62,6 +67,8 @@ class FakeChannel:
             case "finish":
                 return self.next_part()
             case "abort":
+                assert self.test is not None
+                self.test.holder = None
                 return {"is": "done", "outcome": "failed", "message": "aborted"}
             case "pin":
                 return {"is": "pinned", "ok": True}
@@ -78,9 +85,17 @@ class FakeChannel:
             return LateError("late")
         if self.name in test.fails:
             return {"is": "done", "outcome": "failed", "message": test.fails[self.name]}
-        self.waiting = deque(test.parts[self.name]) if test.kind == "part" else deque()
+        if test.is_exclusive and not message.get("alone"):
+            if test.holder is not None:
+                return {"is": "done", "outcome": "failed", "message": "Address already in use"}
+            test.holder = self.name
+        self.waiting = deque(test.parts[self.name]) if self.is_interactive(message) else deque()
         self.message = message
         return self.next_part()
+
+    def is_interactive(self, message: dict[str, Any]) -> bool:
+        assert self.test is not None
+        return self.test.kind == "part" and not message.get("alone")
 
     def next_part(self) -> Any:
         assert self.test is not None
@@ -88,7 +103,7 @@ class FakeChannel:
             return {"is": "part", "part": self.waiting.popleft(), "cold": self.test.cold}
         times = self.message.get("times", 1)
         blocks = {}
-        if self.test.kind == "async":
+        if self.test.kind == "async" or self.message.get("alone"):
             n, rounds, _ = self.message.get("block", {}).get("", [1, 1, False])
             blocks = {"": {"n": n, "costs": [self.cost(self.test, n)] * rounds, "functions": {}}}
         return {

@@ -108,7 +108,7 @@ def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:
     ("test", "end", "side"),
     [
         (FakeTest(call_ns={}, fails={"base": "boom"}), End.FAILED, "base"),
-        (FakeTest(call_ns={}, fails={"head": "boom"}), End.FAILED, "head"),
+        (FakeTest(call_ns={"base": 1}, fails={"head": "boom"}), End.FAILED, "head"),
         (FakeTest(call_ns={}, dies="base"), End.ERROR, "base"),
         (FakeTest(call_ns={}, hangs="head"), End.ERROR, "head"),
         (
@@ -164,6 +164,14 @@ def test_side_that_cannot_start_ends_all_its_tests(kind: str, side: str, end: En
         "ImportError: no",
     )
     assert len(starts(log)) == 1
+
+
+def test_pytest_that_does_not_start_is_an_error_with_its_last_words_not_the_bases_fault() -> None:
+    outcomes, _ = run(
+        {"same": SAME}, ready=lambda _: {"is": "ended", "kind": "silent", "message": "pytest ended with 4"}
+    )
+    assert outcomes["same"].end is End.ERROR
+    assert outcomes["same"].message == "pytest ended with 4: words of base"
 
 
 def test_test_that_the_base_does_not_collect_is_absent_with_the_reason() -> None:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -7,7 +9,12 @@ from pytest_tradeperf.pairing.lockstep import Lockstep, Pace, Trouble, TroubleEr
 
 
 def measure(
-    test: FakeTest, *, first: str = "base", profile: bool = False, precision: float = 0.0
+    test: FakeTest,
+    *,
+    first: str = "base",
+    profile: bool = False,
+    precision: float = 0.0,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Any, list[Any]]:
     log: list[Any] = []
     channels = {side: FakeChannel(side, {"t": test}, log, {}) for side in ("base", "head")}
@@ -18,6 +25,7 @@ def measure(
         pace=Pace(side_ns=100_000_000),
         last_words=lambda side: f"words of {side}",
         profile=profile,
+        clock=clock,
     )
     return lockstep.measure("t", first=first, seconds=1, precision=precision), log
 
@@ -84,6 +92,31 @@ def test_whole_test_is_repeated_without_its_first_run() -> None:
     runs = [m for side, m in log if side == "base" and m["do"] == "test"]
     assert "times" not in runs[0]
     assert {m["times"] for m in runs[1:]} == {2}
+
+
+def test_whole_test_whose_setup_takes_long_gets_fewer_turns_evenly() -> None:
+    short = FakeTest(call_ns={"base": 1e6, "head": 1e6}, kind="whole")
+    all_turns, _ = measure(short)
+    slow = count(step=0.9)  # each look at the clock comes 0.9 s after the one before
+    few, _ = measure(short, clock=lambda: float(next(slow)))
+    assert len(all_turns.parts[""]["base"].bursts) == 50
+    assert [len(few.parts[""][side].bursts) for side in ("base", "head")] == [8, 8]
+
+
+@pytest.mark.parametrize("first", ["base", "head"])
+def test_test_that_both_sides_cannot_hold_at_once_is_run_in_turns(first: str) -> None:
+    exclusive = FakeTest(call_ns={"base": 1e6, "head": 2e6}, is_exclusive=True)
+    result, log = measure(exclusive, first=first)
+    rounds = result.parts[""]
+    assert rounds["head"].bursts[0][0][0] == 2 * rounds["base"].bursts[0][0][0]
+    assert not bursts(log)
+    assert all(m["alone"] for _, m in log if "block" in m)
+
+
+def test_test_that_fails_beside_the_other_side_and_alone_has_failed() -> None:
+    with pytest.raises(TroubleError) as caught:
+        measure(FakeTest(call_ns={"base": 1, "head": 1}, fails={"head": "boom"}))
+    assert (caught.value.kind, caught.value.side, str(caught.value)) == (Trouble.FAILED, "head", "boom")
 
 
 def test_async_test_alternates_whole_runs_with_planned_blocks() -> None:
