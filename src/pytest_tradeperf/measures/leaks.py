@@ -46,7 +46,13 @@ _PROBE: Final = 10
 _PATIENCE: Final = 4
 """Second stages run while something grows ever more slowly, before it is called still warming."""
 
-_ENOUGH: Final = {"bytes": 512 * 1024**2, "files": 200, "threads": 200, "tasks": 20_000}
+_ENOUGH: Final = {
+    "bytes": 512 * 1024**2,
+    "blocks": 1_000_000,  # every round ends with a collection, which looks at each of them
+    "files": 200,
+    "threads": 200,
+    "tasks": 20_000,
+}
 """How much may be leaked while looking."""
 
 _EXTRAPOLATED: Final = 1_000_000
@@ -163,8 +169,15 @@ async def find_async(
         search.close()
 
 
-def searching(*, calls: int | None, floor_bytes: float | None, limit_ns: int) -> Search:
+def searching(
+    *,
+    calls: int | None,
+    floor_bytes: float | None,
+    limit_ns: int,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Search:
     """Return the search as a generator, so that plain and coroutine functions share it."""
+    began = clock()
     if calls is not None and calls < 1:
         raise MeasureError(f"calls={calls!r}: a round needs at least one call")
     floors = FLOORS | ({"bytes": floor_bytes} if floor_bytes is not None else {})
@@ -196,8 +209,16 @@ def searching(*, calls: int | None, floor_bytes: float | None, limit_ns: int) ->
         suspects = [g for name in floors if (g := _suspect(name, first, k, floors[name])) is not None]
         if not suspects:
             return LeakReport(verdict=LeakVerdict.CLEAN, calls=made)
+        passed = clock() - began  # with the collections, which take long where much was left behind
+        more = passed * MORE_ROUNDS // (2 + ROUNDS)
+        if passed + more > limit_ns:
+            note = (
+                f"{suspects[0].signal} grew; to tell a leak from a cache would take {format_duration(more)} "
+                f"more, beyond the {format_duration(limit_ns)} allowed: give calls= or time="
+            )
+            return LeakReport(verdict=LeakVerdict.UNDECIDED, calls=made, growth=tuple(suspects), note=note)
         opened = _names()
-        judged, stages = yield from _second_stages(suspects, k, floors)
+        judged, stages = yield from _second_stages(suspects, k, floors, lambda: clock() - began > limit_ns)
         made += stages * MORE_ROUNDS * k
         growth = tuple(g for g, verdict in judged if verdict is LeakVerdict.LEAKING)
         if not growth:
@@ -222,7 +243,7 @@ def searching(*, calls: int | None, floor_bytes: float | None, limit_ns: int) ->
 
 
 def _second_stages(
-    suspects: Sequence[Growth], k: int, floors: Mapping[str, float]
+    suspects: Sequence[Growth], k: int, floors: Mapping[str, float], is_late: Callable[[], bool]
 ) -> Generator[int, int, tuple[list[tuple[Growth, LeakVerdict]], int]]:
     """Run second stages until something leaks or nothing grows; return the last one's verdicts."""
     stages = 0
@@ -234,7 +255,8 @@ def _second_stages(
         stages += 1
         judged = [_persisting(growth, series, k, floors[growth.signal]) for growth in suspects]
         verdicts = {verdict for _, verdict in judged}
-        if stages == _PATIENCE or LeakVerdict.LEAKING in verdicts or LeakVerdict.WARMING not in verdicts:
+        is_open = LeakVerdict.WARMING in verdicts and LeakVerdict.LEAKING not in verdicts
+        if not is_open or stages == _PATIENCE or is_late():
             return judged, stages
 
 

@@ -229,3 +229,32 @@ def test_the_collector_is_left_as_it_was() -> None:
     frozen = gc.get_freeze_count()
     find(lambda: None, calls=5)
     assert gc.get_freeze_count() == frozen
+
+
+def play(search: "Generator[int, int, LeakReport]", fn: Any) -> LeakReport:
+    """Make the calls a search asks for, each of no time."""
+    try:
+        count = next(search)
+        while True:
+            for _ in range(count):
+                fn()
+            count = search.send(0)
+    except StopIteration as finished:
+        report: LeakReport = finished.value
+        return report
+
+
+def test_a_search_that_would_pass_its_time_stays_undecided_about_what_grew() -> None:
+    kept: list[Thing] = []
+    ticks = iter(range(0, 10**12, 40 * 10**9))
+    search = searching(calls=20, floor_bytes=None, limit_ns=60 * 10**9, clock=lambda: next(ticks))
+    report = play(search, lambda: kept.append(Thing()))
+    assert report.verdict is LeakVerdict.UNDECIDED
+    assert "to tell a leak from a cache would take 1.14 min more" in report.note
+
+
+def test_a_bad_leak_of_many_objects_gets_shorter_rounds() -> None:
+    kept: list[Any] = []
+    report = find(lambda: kept.append([[] for _ in range(500)]))
+    assert report.verdict is LeakVerdict.LEAKING
+    assert report.calls < 3000
