@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_tradeperf.measures import leaks
+from pytest_tradeperf.measures import leak_series, leaks
 from pytest_tradeperf.measures.resident import ResidentPeak
 from pytest_tradeperf.measures.witness import NoiseWitness
 
@@ -145,7 +145,7 @@ def test_leaks_without_memray_and_psutil_are_found_all_the_same(everything, monk
 
 
 def test_leaks_of_files_are_not_looked_for_without_a_list_of_them(monkeypatch):
-    monkeypatch.setattr(leaks, "_open_files", lambda: 0)
+    monkeypatch.setattr(leak_series, "_open_files", lambda: 0)
     assert leaks.find(lambda: None, calls=10).verdict == "clean"
 
 

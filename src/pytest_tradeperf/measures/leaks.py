@@ -8,20 +8,15 @@ leak, which goes on, from a cache, which fills up. What leaks memory is found wi
 import asyncio
 import gc
 import math
-import os
-import sys
-import threading
 import time
-from array import array
-from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from pytest_tradeperf.errors import MeasureError
 from pytest_tradeperf.measures.heap import HeapTracker, Site, missing_instrument
+from pytest_tradeperf.measures.leak_series import Series, open_names
 from pytest_tradeperf.stats.leaks import rising_p_value, theil_sen_slope
 from pytest_tradeperf.units import format_duration, format_quantity
 
@@ -186,7 +181,7 @@ def searching(
     per_call_ns = max(spent, 1)
     k, made = calls or _calls_per_round(per_call_ns), 2
     if calls is None and k > _PROBE:
-        probe = _Series(2)
+        probe = Series(2)
         probe.snapshot()
         yield _PROBE
         probe.snapshot()
@@ -201,7 +196,7 @@ def searching(
     yield 2 * k
     thaw = _freeze()
     try:
-        first = _Series(ROUNDS)
+        first = Series(ROUNDS)
         for _ in range(ROUNDS):
             yield k
             first.snapshot()
@@ -217,7 +212,7 @@ def searching(
                 f"more, beyond the {format_duration(limit_ns)} allowed: give calls= or time="
             )
             return LeakReport(verdict=LeakVerdict.UNDECIDED, calls=made, growth=tuple(suspects), note=note)
-        opened = _names()
+        opened = open_names()
         judged, stages = yield from _second_stages(suspects, k, floors, lambda: clock() - began > limit_ns)
         made += stages * MORE_ROUNDS * k
         growth = tuple(g for g, verdict in judged if verdict is LeakVerdict.LEAKING)
@@ -227,7 +222,7 @@ def searching(
                 note = "growing, but ever more slowly: a cache that is still filling, or a slow leak"
                 return LeakReport(verdict=LeakVerdict.WARMING, calls=made, growth=warming, note=note)
             return LeakReport(verdict=LeakVerdict.CLEAN, calls=made, note="what grew at first settled")
-        left = (_names() - opened).most_common(5)
+        left = (open_names() - opened).most_common(5)
         names = tuple(f"{name} ({count} x)" for name, count in left)
         sites: tuple[Site, ...] = ()
         if any(g.signal in ("bytes", "blocks") for g in growth):
@@ -248,7 +243,7 @@ def _second_stages(
     """Run second stages until something leaks or nothing grows; return the last one's verdicts."""
     stages = 0
     while True:
-        series = _Series(MORE_ROUNDS)
+        series = Series(MORE_ROUNDS)
         for _ in range(MORE_ROUNDS):
             yield k
             series.snapshot()
@@ -266,7 +261,7 @@ def _calls_per_round(per_call_ns: int) -> int:
     return max(1, min(max(wanted, min(_MIN_CALLS, patient)), _MAX_CALLS))
 
 
-def _affordable(probe: "_Series") -> int:
+def _affordable(probe: "Series") -> int:
     """Return how many calls a round may have so that a bad leak exhausts neither memory nor descriptors."""
     most = _MAX_CALLS
     for name, enough in _ENOUGH.items():
@@ -277,7 +272,7 @@ def _affordable(probe: "_Series") -> int:
     return max(most, 1)
 
 
-def _suspect(name: str, series: "_Series", k: int, floor: float) -> Growth | None:
+def _suspect(name: str, series: "Series", k: int, floor: float) -> Growth | None:
     values = series.settled(name)
     if values is None:
         return None
@@ -287,7 +282,7 @@ def _suspect(name: str, series: "_Series", k: int, floor: float) -> Growth | Non
     return Growth(signal=name, per_call=slope, later=slope, last=slope, p_value=p_value)
 
 
-def _persisting(growth: Growth, series: "_Series", k: int, floor: float) -> tuple[Growth, LeakVerdict]:
+def _persisting(growth: Growth, series: "Series", k: int, floor: float) -> tuple[Growth, LeakVerdict]:
     values = series.of(growth.signal)
     later, last = theil_sen_slope(values) / k, theil_sen_slope(values[-len(values) // 3 :]) / k
     p_value = rising_p_value(values)
@@ -334,73 +329,3 @@ def _freeze() -> Callable[[], None]:
         return lambda: None
     gc.freeze()
     return gc.unfreeze
-
-
-class _Series:
-    """Snapshots in arrays made beforehand: an observer that allocates would see itself leak."""
-
-    def __init__(self, rounds: int) -> None:
-        self._values = {name: array("q", bytes(8 * rounds)) for name in FLOORS}
-        self._round = 0
-        self._has_heap = _heap_bytes() is not None
-
-    def snapshot(self) -> None:
-        gc.collect()
-        values, i = self._values, self._round
-        values["blocks"][i] = sys.getallocatedblocks()
-        values["bytes"][i] = _heap_bytes() or 0
-        values["files"][i] = _open_files()
-        values["threads"][i] = threading.active_count()
-        values["tasks"][i] = _live_tasks()
-        self._round += 1
-
-    def of(self, name: str) -> Sequence[int]:
-        return self._values[name].tolist()
-
-    def settled(self, name: str) -> Sequence[int] | None:
-        if name == "bytes" and not self._has_heap:
-            return None
-        return self.of(name)[self._round // 3 :]
-
-
-def _heap_bytes() -> int | None:
-    """Return the bytes in use by the C library's allocator, or None where it does not tell."""
-    try:
-        import psutil
-    except ImportError:
-        return None
-    info = getattr(psutil, "heap_info", None)
-    if info is None:
-        return None
-    heap = info()
-    return int(heap.heap_used + heap.mmap_used)
-
-
-def _open_files() -> int:
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        if Path(folder).is_dir():
-            return len(os.listdir(folder))  # noqa: PTH208 - a list of names leaves least behind
-    return 0
-
-
-def _live_tasks() -> int:
-    try:
-        return len(asyncio.all_tasks())
-    except RuntimeError:  # no loop runs in this thread
-        return 0
-
-
-def _names() -> Counter[str]:
-    """Return what is open now by name: files, threads and tasks."""
-    found = Counter(f"thread {thread.name}" for thread in threading.enumerate())
-    for entry in Path("/proc/self/fd").glob("*"):
-        try:
-            found[f"file {entry.readlink().name}"] += 1
-        except OSError:  # the listing's own descriptor is gone
-            continue
-    try:
-        tasks = asyncio.all_tasks()
-    except RuntimeError:
-        tasks = set()
-    found.update(f"task {getattr(task.get_coro(), '__qualname__', task.get_name())}" for task in tasks)
-    return found

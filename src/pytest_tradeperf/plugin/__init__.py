@@ -88,7 +88,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "perf_budget(wall=, cpu=, peak_rss=, peak_memory=, allocations=, loop_lag=, gpu_memory=, "
         "gpu_utilization=, gpu_energy=, gpu_time=, limits=, threshold=, rounds=, cache=, heap=, "
-        "include_fixtures=, accept=, reason=, until=): limits of this test and how it is measured and gated",
+        "include_fixtures=, accept=, reason=, until=): limits of this test (True: measured and gated without "
+        "one) and how it is measured and gated",
     )
     config.addinivalue_line(
         "markers",

@@ -1,6 +1,7 @@
 """memray in a block: the mark, the count, the places, and what happens without it."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,16 @@ def test_mark_and_count_are_the_same_every_time() -> None:
     peaks, counts, _ = zip(*uses[1:], strict=True)
     assert max(peaks) - min(peaks) <= 0.01 * min(peaks) + 16 * 1024
     assert max(counts) - min(counts) <= 0.001 * min(counts) + 8
+
+
+def test_threads_in_turn_allocate_the_same_every_time() -> None:
+    counts = []
+    for _ in range(3):
+        with HeapTracker(count=True, in_turn=True) as tracker, ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda i: [float(i)] * 4, range(200)))
+        counts.append(tracker.use.allocations or 0)
+    assert tracker.use.in_turn
+    assert max(counts[1:]) - min(counts[1:]) <= 0.001 * min(counts)
 
 
 def test_one_percent_more_allocations_are_counted() -> None:

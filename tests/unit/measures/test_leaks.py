@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_tradeperf.errors import MeasureError
-from pytest_tradeperf.measures import leaks
+from pytest_tradeperf.measures import leak_series, leaks
 from pytest_tradeperf.measures.leaks import LeakReport, LeakVerdict, find, find_async, searching
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def test_growth_that_slows_down_is_still_warming(monkeypatch: pytest.MonkeyPatch
         return 100 * min(calls, first_stage) + 30 * max(0, calls - first_stage)
 
     made = 0
-    monkeypatch.setattr(leaks, "_heap_bytes", lambda: heap(made))
+    monkeypatch.setattr(leak_series, "_heap_bytes", lambda: heap(made))
     search = searching(calls=10, floor_bytes=None, limit_ns=leaks.LIMIT_NS)
     asked = next(search)
     try:
