@@ -50,10 +50,10 @@ def tiny(project):
 def test_another_order_and_lazy_imports_are_no_regression(tiny, workers):
     assert tiny.runpytest_subprocess("--perf-update").ret == 0
     tiny.makeconftest(BACKWARDS)
-    result = tiny.runpytest_subprocess("--perf-gate", *workers)
+    result = tiny.runpytest_subprocess("--perf-gate", "--perf-time=1ms", *workers)
     result.assert_outcomes(passed=4)
     result.stdout.no_fnmatch_line("*regressed*")
-    alone = tiny.runpytest_subprocess("--perf-gate", "-k", "fixture", *workers)
+    alone = tiny.runpytest_subprocess("--perf-gate", "--perf-time=1ms", "-k", "fixture", *workers)
     alone.assert_outcomes(passed=1)
     alone.stdout.no_fnmatch_line("*regressed*")
 
@@ -61,7 +61,7 @@ def test_another_order_and_lazy_imports_are_no_regression(tiny, workers):
 def test_what_other_plug_ins_do_in_the_call_phase_is_not_the_tests(tiny):
     assert tiny.runpytest_subprocess("--perf-update").ret == 0
     tiny.makeconftest(RESEEDING)
-    result = tiny.runpytest_subprocess("--perf-gate", "--perf-report=json=out.json")
+    result = tiny.runpytest_subprocess("--perf-gate", "--perf-time=1ms")
     result.assert_outcomes(passed=4)
     result.stdout.no_fnmatch_line("*undecided*allocations*")
     result.stdout.no_fnmatch_line("*improved*")
