@@ -466,3 +466,21 @@ def test_frozen(monkeypatch):
     lines = [json.loads(line) for line in baseline_of().splitlines()][1:]
     assert len(lines) == 2
     assert all(line["value"] > 0 for line in lines)
+
+
+def test_table_of_a_large_suite_leaves_tests_without_a_finding_to_verbose_runs(project):
+    project.makepyfile(
+        test_many="""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(102))
+        def test_it(perf, number):
+            perf.record("n", 1)
+        """
+    )
+    usual = project.runpytest("--perf-gate").stdout
+    usual.fnmatch_lines(["... and 2 more tests without a finding (-v shows them)", "perf: 306 new"])
+    assert len([line for line in usual.lines if line.startswith("  new ")]) == 300
+    full = project.runpytest("--perf-gate", "-v").stdout
+    assert len([line for line in full.lines if line.startswith("  new ")]) == 306
+    full.no_fnmatch_line("*more tests*")

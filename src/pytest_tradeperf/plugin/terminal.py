@@ -12,7 +12,7 @@ from pytest_tradeperf.errors import RevisionError
 from pytest_tradeperf.model import BaselineLine, Environment, Row, Verdict
 from pytest_tradeperf.pairing.git import ask_git
 from pytest_tradeperf.plugin.settings import Mode, Settings
-from pytest_tradeperf.report.table import counts, sorted_rows, table
+from pytest_tradeperf.report.table import abridged, counts, sorted_rows, table
 from pytest_tradeperf.store.baseline import Baseline
 from pytest_tradeperf.units import format_percent, printable
 
@@ -31,6 +31,9 @@ _COLOURS = {
 
 LOG_SECONDS: Final = 10.0
 """Least time between two lines of progress where they cannot be overwritten, as in a CI log."""
+
+CALM_TESTS: Final = 100
+"""Tests without a finding that a table lists; a suite of thousands would push the findings off the screen."""
 
 _SAID = pytest.StashKey[float]()
 
@@ -61,17 +64,19 @@ def header(settings: Settings, environment: Environment, baseline: Baseline) -> 
 
 
 def summary(reporter: Any, rows: Sequence[Row], messages: Iterable[str], failure: str | None) -> None:
-    """Print the table and the messages; under -q only what needs attention."""
-    quiet = reporter.config.get_verbosity() < 0
-    ordered = sorted_rows(rows)
-    if quiet:
-        ordered = [row for row in ordered if row.verdict not in (Verdict.OK, Verdict.NEW, Verdict.IMPROVED)]
-    messages = list(messages)
+    """Print the table and the messages: under -q only what needs attention, under -v every test."""
+    verbosity = reporter.config.get_verbosity()
+    quiet, left = verbosity < 0, 0
+    ordered, messages = sorted_rows(rows), list(messages)
+    if verbosity <= 0:
+        ordered, left = abridged(ordered, 0 if quiet else CALM_TESTS)
     if rows and not quiet:
         reporter.section("perf", sep="-")
     width = max(60, min(reporter._tw.fullwidth, 100))  # noqa: SLF001 - pytest's own reporters use it
     for line, verdict in table(ordered, width):
         reporter.write_line(line, **_COLOURS[verdict])
+    if left and not quiet:
+        reporter.write_line(f"... and {left} more tests without a finding (-v shows them)")
     for message in messages:
         reporter.write_line(message)
     if rows:

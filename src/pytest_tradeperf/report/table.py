@@ -8,6 +8,9 @@ from pytest_tradeperf.model import Row, Verdict
 from pytest_tradeperf.units import format_percent, format_quantity, printable
 
 WIDTH: Final = 80
+UNREMARKABLE: Final = (Verdict.OK, Verdict.NEW, Verdict.IMPROVED)
+"""Verdicts that call for no action: left out under -q, and beyond the first tests of a long table."""
+
 _VERDICT, _CHANGE = 11, 9
 _VALUES: Final = 2 + _VERDICT + 1 + 22 + 1 + _CHANGE
 
@@ -15,6 +18,17 @@ _VALUES: Final = 2 + _VERDICT + 1 + 22 + 1 + _CHANGE
 def sorted_rows(rows: Iterable[Row]) -> list[Row]:
     """Return rows by severity, then by test and metric."""
     return sorted(rows, key=lambda row: (row.verdict.severity, row.test, row.metric))
+
+
+def abridged(rows: Sequence[Row], most: int) -> tuple[list[Row], int]:
+    """Return ``rows`` without the unremarkable tests after the first ``most``, and how many tests went.
+
+    A test with anything to look into is always kept.
+    """
+    calm = [row.test for row in rows if row.verdict in UNREMARKABLE]
+    gone = set(list(dict.fromkeys(calm))[most:])
+    kept = [row for row in rows if row.verdict not in UNREMARKABLE or row.test not in gone]
+    return kept, len(gone)
 
 
 def counts(rows: Iterable[Row]) -> str:

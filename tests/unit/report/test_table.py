@@ -1,7 +1,7 @@
 import pytest
 
 from pytest_tradeperf.model import Row, Verdict
-from pytest_tradeperf.report.table import WIDTH, counts, sorted_rows, table
+from pytest_tradeperf.report.table import WIDTH, abridged, counts, sorted_rows, table
 
 LONG = "tests/" + "very_" * 30 + "long.py::test_it"
 ROWS = [
@@ -128,3 +128,13 @@ def test_counts_name_what_is_there_most_severe_first() -> None:
 def test_nothing_to_count_is_said() -> None:
     assert counts([]) == "nothing judged"
     assert table([]) == []
+
+
+def test_long_table_keeps_every_finding_and_the_first_calm_tests() -> None:
+    calm = [Row(test=f"t.py::t{n}", metric=m, verdict=Verdict.OK) for n in range(5) for m in ("cpu", "wall")]
+    findings = [Row(test=f"t.py::t{n}", metric="n", verdict=Verdict.UNDECIDED) for n in range(5)]
+    kept, gone = abridged([*findings, *calm], 3)
+    assert kept == [*findings, *calm[:6]]
+    assert gone == 2
+    assert abridged(calm, 5) == (calm, 0)
+    assert abridged([*findings, *calm], 0) == (findings, 5)
