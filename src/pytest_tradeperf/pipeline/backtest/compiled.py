@@ -132,7 +132,7 @@ def rows_compiled(plan: Plan, codes: NDArray[np.int8]) -> NDArray[np.float64]:
             part = slice(start, start + kernel.LANES)
             some = padded(codes[part], n_bars)
             words = some.view(np.int64)
-            room = 8 * int(np.count_nonzero(words)) + n_runs  # pages that nothing is written to cost nothing
+            room = int(np.count_nonzero(some)) + len(some)  # an event a code, and one when a run ends flat
             if room > len(events):
                 events, held = np.empty((room, 2), dtype=np.int64), np.empty((room, 2))
             last.fill(-1)

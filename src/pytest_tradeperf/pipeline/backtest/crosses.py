@@ -59,11 +59,15 @@ class Crosses:
             averages=averages.reshape(windows.size, -1), fast=quick, slow=lazy, places=places, side=side
         )
 
-    def codes(self, part: slice, *, compiled: bool) -> NDArray[np.int8]:
-        """Return the codes of some pairs, int8 ndarray of shape (n_some, n_bars rounded up to 8)."""
+    def room(self, n_pairs: int) -> NDArray[np.int8]:
+        """Return room for the codes of some pairs: HOLD, of shape (n_pairs, n_bars rounded up to 8)."""
+        return np.zeros((n_pairs, -(-self.averages.shape[1] // 8) * 8), dtype=np.int8)
+
+    def codes(self, part: slice, room: NDArray[np.int8], *, compiled: bool) -> NDArray[np.int8]:
+        """Return the codes of some pairs, in the first rows of the room, which can be used again."""
         fast, slow = self.fast[part], self.slow[part]
         n_bars = self.averages.shape[1]
-        codes = np.zeros((fast.size, -(-n_bars // 8) * 8), dtype=np.int8)
+        codes = room[: fast.size]
         if n_bars == 0:
             return codes
         if compiled:

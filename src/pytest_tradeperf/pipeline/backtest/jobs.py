@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.backtest.crosses import Crosses
     from pytest_tradeperf.pipeline.backtest.settings import Settings
 
-# Runs that an engine takes at once: their work has to fit into caches, and lanes want to be many.
-AT_ONCE = {"reference": 256, "lanes": 8192, "compiled": 128}
+# Runs whose codes are made at once: lanes want to be many, the compiled engine wants them near the processor.
+AT_ONCE = {"reference": 256, "lanes": 8192, "compiled": 512}
 # What a lane needs for each bar beside its code: fills are few, their arrays are wide.
 BYTES_PER_CODE = 6
 BYTES_PER_LANE = 400
@@ -87,15 +87,19 @@ def run_chunk(job: Job, start: int, rows: list[tuple[Any, ...]]) -> Chunk:
 def _blocks(
     job: Job, bars: Bars, rows: list[tuple[Any, ...]], errors: dict[int, str]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int8]]]:
-    """Yield numbers of rows and their codes, as many at once as the engine likes; note what fails."""
+    """Yield numbers of rows and their codes, valid until the next ones; note what fails."""
     step = AT_ONCE[job.engine]
     batch = _batch(job, bars, rows)
-    left = np.arange(len(rows))
+    is_left = np.ones(len(rows), dtype=np.bool_)
     if batch is not None:
+        room = batch.room(
+            min(step, batch.places.size)
+        )  # one for all: fresh memory costs as much as the codes
         for first in range(0, batch.places.size, step):
             part = slice(first, first + step)
-            yield batch.places[part], batch.codes(part, compiled=job.engine == "compiled")
-        left = np.setdiff1d(left, batch.places, assume_unique=True)
+            yield batch.places[part], batch.codes(part, room, compiled=job.engine == "compiled")
+        is_left[batch.places] = False
+    left = np.flatnonzero(is_left)
     for first in range(0, left.size, step):
         some = left[first : first + step]
         codes = np.zeros((some.size, len(bars)), dtype=np.int8)
