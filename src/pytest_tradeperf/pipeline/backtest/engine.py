@@ -57,7 +57,7 @@ def run_backtest(
         bars until then, as it would be live: slow, and the same answer from any strategy that does not look
         ahead.
     fast_window
-        Without precomputed features, hand over views of the bars; without both, copies.
+        Hand the strategy views of the bars; without, copies.
     engine
         ``reference`` does everything; ``lanes`` and ``compiled`` give the same bits faster. ``auto`` takes
         compiled where this process has loaded it already (``prepare()``, or a run that named it), else lanes,
