@@ -127,7 +127,8 @@ class Measurement:
 class TestRecord:
     """Everything measured in one test: its measurements and its stages.
 
-    ``stages`` holds (path, calls, wall ns) with nested names joined by ``/``.
+    ``stages`` holds (path, calls, wall ns) with nested names joined by ``/``, ``unavailable`` why a measure
+    that was asked for is not among the measurements.
     """
 
     __test__ = False
@@ -137,6 +138,12 @@ class TestRecord:
     stages: tuple[tuple[str, int, int], ...] = ()
     threshold: float | None = None
     accept: "Waiver | None" = None
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    def lacks(self, metric: str) -> bool:
+        """Return whether a metric is one that could not be measured: ``parse.instructions@cold`` too."""
+        plain = metric.partition("@")[0]
+        return plain in self.unavailable or plain.rpartition(".")[2] in self.unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +180,9 @@ class Environment:
 class BaselineLine:
     """One accepted (test, metric). Timings also say on which machine class and which source tree.
 
-    ``noise`` is the relative spread of the rounds at acceptance, ``text`` the canonical value behind
-    a digest, ``dependencies`` the versions it was accepted with.
+    A counter that depends on more than the code says on what as its ``machine``. ``noise`` is the
+    relative spread of the rounds at acceptance, ``text`` the canonical value behind a digest,
+    ``dependencies`` the versions it was accepted with.
     """
 
     test: str

@@ -39,7 +39,7 @@ _SCALES: Final = {
     "B": _SIZES,
     "J": _ENERGIES,
     "fraction": {"%": 0.01},
-    "1": {"": 1.0},
+    "1": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
     "1/s": {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600, "Hz": 1.0},
 }
 UNITS: Final = frozenset(_SCALES)
@@ -50,7 +50,7 @@ _EXAMPLES: Final = {
     "B": "'500 MB' (1000) or '500 MiB' (1024)",
     "J": "'40 J'",
     "fraction": "'3%'",
-    "1": "'1200'",
+    "1": "'1200' or '2 M'",
     "1/s": "'>= 1000/s'",
 }
 _QUANTITY: Final = re.compile(

@@ -87,13 +87,14 @@ def accept(
     """Return the lines after accepting ``records``; lines of other tests are kept as they are.
 
     A timing within the noise of its line keeps the stored value, and so do a counter and an answer
-    within their tolerance, so that a diff shows real change.
+    within their tolerance, so that a diff shows real change; what could not be measured keeps its line.
     """
     lines = dict(baseline.lines)
     for record in records:
         old = baseline.of(record.test)
         for metric in old:
-            lines.pop((record.test, metric), None)
+            if not record.lacks(metric):
+                lines.pop((record.test, metric), None)
         for measurement in record.measurements:
             if measurement.metric.kind is Kind.GAUGE:
                 continue
@@ -127,7 +128,7 @@ def _line(test: str, measurement: Measurement, environment: Environment) -> Base
         metric=metric,
         value=value,
         noise=noise,
-        machine=environment.machine if is_timing else None,
+        machine=environment.machine if is_timing else measurement.detail.get("machine"),
         tree=environment.source_tree if is_timing else None,
         text=measurement.text,
         dependencies=environment.dependencies,

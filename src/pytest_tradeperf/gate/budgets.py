@@ -16,6 +16,7 @@ LIMIT_UNITS: Final = {
     "peak_rss": "B",
     "peak_memory": "B",
     "allocations": "1",
+    "instructions": "1",
     "loop_lag": "ns",
     "gpu_memory": "B",
     "gpu_utilization": "fraction",
@@ -197,6 +198,8 @@ def _limit_of(name: str, value: object) -> Limit:
     where = f"perf_budget({name}=...)"
     if value is False:
         raise MarkerError(f"{where}: write True to measure it, a limit, or leave it out")
+    if LIMIT_UNITS[name] == "1" and isinstance(value, int):  # a count needs no unit, so no quotes either
+        value = str(value)
     return _limit(where, value, LIMIT_UNITS[name])
 
 

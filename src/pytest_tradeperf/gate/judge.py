@@ -82,16 +82,20 @@ def judge(record: TestRecord, lines: Mapping[str, BaselineLine], context: Contex
         else:
             decide = _digest if metric.kind is Kind.DIGEST else _counter
             extra = waived(record, context)
-            rows.append(_explained(decide(record.test, measurement, line, extra), line, context))
+            row = decide(record.test, measurement, line, extra)
+            rows.append(_explained(row, measurement, line, context))
     rows += missing_metrics(record, lines)
     return Judgement(rows=tuple(rows), pending=tuple(pending))
 
 
 def missing_metrics(record: TestRecord, lines: Mapping[str, BaselineLine]) -> Iterable[Row]:
-    """Return a row for every stored metric that the test no longer measures."""
+    """Return a row for every stored metric that the test no longer measures.
+
+    What could not be measured this time has a row from the test itself, which says why.
+    """
     measured = {m.metric.name for m in record.measurements}
     for name, line in lines.items():
-        if name not in measured:
+        if name not in measured and not record.lacks(name):
             yield missing(line, "the test no longer measures it")
 
 
@@ -151,9 +155,10 @@ def _counter(test: str, measurement: Measurement, line: BaselineLine, extra: flo
     if verdict is not Verdict.OK and abs(difference) <= unsteady:
         note = f"passes over the same code differ by {format_quantity(unsteady, metric.unit)}: too unsteady"
         return _row(test, measurement, line, Verdict.UNDECIDED, note=note)
-    note = ""
+    note = str(measurement.detail.get("label", ""))
     if verdict is not Verdict.OK:
-        note = f"{format_quantity(old, metric.unit)} -> {format_quantity(new, metric.unit)}"
+        change = f"{format_quantity(old, metric.unit)} -> {format_quantity(new, metric.unit)}"
+        note = f"{note}: {change}" if note else change
     row = _row(test, measurement, line, verdict, note=note)
     if verdict is Verdict.REGRESSED and line.text and measurement.text:
         row = replace(row, detail=grown_sites(line.text, measurement.text))
@@ -187,8 +192,15 @@ def _digest(test: str, measurement: Measurement, line: BaselineLine, extra: floa
     return _row(test, measurement, line, Verdict.REGRESSED, note=f"the answer changed, first at {difference}")
 
 
-def _explained(row: Row, line: BaselineLine, context: Context) -> Row:
-    """Turn a changed counter into a mismatch when a dependency's major version changed meanwhile."""
+def _explained(row: Row, measurement: Measurement, line: BaselineLine, context: Context) -> Row:
+    """Turn a changed counter into a mismatch when what it depends on changed meanwhile.
+
+    That is what it was counted by, or a dependency's major version.
+    """
+    machine = measurement.detail.get("machine")
+    if line.machine and machine and line.machine != machine and row.verdict is not Verdict.OK:
+        note = f"{row.note}; but counted by {machine}, accepted by {line.machine}: --perf-update there"
+        return replace(row, verdict=Verdict.MISMATCH, note=note)
     if row.verdict is not Verdict.REGRESSED:
         return row
     changed = changed_dependencies(line, context, major=True)

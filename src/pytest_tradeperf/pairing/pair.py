@@ -155,12 +155,16 @@ class ProcessPair:
 
     def _environment(self) -> dict[str, str]:
         dice = self._random
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
-        environment |= {
+        return measuring_environment(is_parallel=self._parallel) | {
             "PYTHONHASHSEED": str(dice.randrange(1, 2**32)),
             "TRADEPERF_PADDING": "x" * dice.randrange(_PAD_BYTES),  # moves the stack
         }
-        return environment if self._parallel else environment | _ONE_THREAD
+
+
+def measuring_environment(*, is_parallel: bool) -> dict[str, str]:
+    """Return this process's environment for one that measures: not traced, and with one thread or many."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
+    return environment if is_parallel else environment | _ONE_THREAD
 
 
 def interpreter_flags() -> tuple[str, ...]:

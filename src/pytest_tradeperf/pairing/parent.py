@@ -48,7 +48,7 @@ class SideContext:
 def main(plan_file: str, *, preload: bool = True) -> None:
     """Fork both sides and outlive them; never returns to a half-ended pair."""
     owner = os.getppid()
-    _die_with_parent(signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
     if preload:
         for name in plan["preload"]:
@@ -97,7 +97,7 @@ def _fork(plan: dict[str, Any], name: str) -> int:
     try:
         with suppress(OSError):
             os.setpgid(0, 0)
-        _die_with_parent(signal.SIGKILL)
+        die_with_parent(signal.SIGKILL)
         if os.getppid() == parent:
             _run_side(plan, name)
             status = 0
@@ -150,7 +150,7 @@ def _threads() -> int:
         return 1
 
 
-def _die_with_parent(number: int) -> None:
+def die_with_parent(number: int) -> None:
     """Ask Linux to send ``number`` to this process when its parent dies; elsewhere stdin tells."""
     if sys.platform != "linux":
         return

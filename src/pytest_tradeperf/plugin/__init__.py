@@ -86,8 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; load the measuring half at once when an option asks for it."""
     config.addinivalue_line(
         "markers",
-        "perf_budget(wall=, cpu=, peak_rss=, peak_memory=, allocations=, loop_lag=, gpu_memory=, "
-        "gpu_utilization=, gpu_energy=, gpu_time=, limits=, threshold=, rounds=, cache=, heap=, "
+        "perf_budget(wall=, cpu=, peak_rss=, peak_memory=, allocations=, instructions=, loop_lag=, "
+        "gpu_memory=, gpu_utilization=, gpu_energy=, gpu_time=, limits=, threshold=, rounds=, cache=, heap=, "
         "include_fixtures=, accept=, reason=, until=): limits of this test (True: measured and gated without "
         "one) and how it is measured and gated",
     )

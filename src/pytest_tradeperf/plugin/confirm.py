@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -28,6 +28,7 @@ from pytest_tradeperf.pairing.trees import (
     revision_tree,
     stand_in_commit,
 )
+from pytest_tradeperf.plugin.carried import carried_options
 from pytest_tradeperf.plugin.children import measure_again, session_arguments
 from pytest_tradeperf.plugin.settings import Settings
 from pytest_tradeperf.plugin.terminal import progress
@@ -42,77 +43,6 @@ ENTRY: Final = "pytest_tradeperf.plugin.worker:serve"
 
 _ALREADY_IMPORTED: Final = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 """A side is forked with this package loaded; under ``filterwarnings = error`` pytest would not start."""
-
-_OWN_OPTIONS: Final = frozenset(
-    [
-        "file_or_dir",
-        "keyword",
-        "markexpr",
-        "deselect",
-        "lf",
-        "failedfirst",
-        "newfirst",
-        "last_failed_no_failures",
-        "stepwise",
-        "stepwise_skip",
-        "stepwise_reset",
-        "maxfail",
-        "xmlpath",
-        "junitprefix",
-        "collectonly",
-        "verbose",
-        "usepdb",
-        "usepdb_cls",
-        "trace",
-        "durations",
-        "durations_min",
-        "pastebin",
-        "tbstyle",
-        "capture",
-        "reportchars",
-        "color",
-        "code_highlight",
-        "plugins",
-        "inifilename",
-        "rootdir",
-        "confcutdir",
-        "override_ini",
-        "basetemp",
-        "cacheclear",
-        "cacheshow",
-        "setuponly",
-        "setupshow",
-        "setupplan",
-        "show_fixtures_per_test",
-        "showfixtures",
-        "markers",
-        "version",
-        "help",
-        "pythonwarnings",
-        "importmode",
-        "numprocesses",
-        "maxprocesses",
-        "dist",
-        "tx",
-        "px",
-        "looponfail",
-        "testrunuid",
-        "rsyncdir",
-        "ignore",
-        "ignore_glob",
-        "log_file",
-        "log_cli_level",
-        "strict_config",
-        "strict_markers",
-        "debug",
-        "traceconfig",
-        "noconftest",
-        "pyargs",
-    ]
-)
-"""Options of pytest and xdist that select, report or distribute, or that the arguments carry already."""
-
-_OWN_PREFIXES: Final = ("perf_", "cov_", "benchmark_", "no_cov", "hypothesis")
 
 
 def confirm(gatekeeper: "Gatekeeper", pending: Sequence[Pending]) -> list[Row]:
@@ -199,7 +129,7 @@ def arena_of(gatekeeper: "Gatekeeper", tests: Iterable[str]) -> Arena:
         payload={
             "cwd": str(config.invocation_params.dir),
             "arguments": [*session_arguments(config), *_ALREADY_IMPORTED, "-o", "addopts=", *files],
-            "options": _carried_options(config),
+            "options": carried_options(config),
         },
         alpha=settings.alpha,
         comparisons=comparisons(gatekeeper.gated.values()),
@@ -266,18 +196,3 @@ def _from_stored(gatekeeper: "Gatekeeper", items: Sequence[Pending], deadline: f
     return confirm_with_stored(
         list(items), gatekeeper.context, remeasure, why, lambda text: progress(config, text)
     )
-
-
-def _carried_options(config: pytest.Config) -> dict[str, Any]:
-    """Return options that conftests and other plug-ins declared, as far as they can be written down."""
-    return {
-        name: value
-        for name, value in vars(config.option).items()
-        if name not in _OWN_OPTIONS and not name.startswith(_OWN_PREFIXES) and _is_plain(value)
-    }
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(v) for v in value)
-    return value is None or isinstance(value, str | int | float | bool)

@@ -21,6 +21,7 @@ from pytest_tradeperf.plugin.item import STATE, ItemState, Unmeasured
 from pytest_tradeperf.plugin.repeat import attach, has_passed, release, repeated, run_pass
 from pytest_tradeperf.plugin.reports import over, run_held
 from pytest_tradeperf.plugin.settings import Mode, Settings
+from pytest_tradeperf.plugin.work import NO_CALLABLE, WORK, asks_for_work, is_work
 from pytest_tradeperf.store.record import to_json
 from pytest_tradeperf.units import format_quantity
 
@@ -56,7 +57,8 @@ def deferred(item: pytest.Item, state: ItemState, settings: Settings) -> frozens
     names = frozenset() if "perf_memory" in fixtures else HEAP_LIMITS
     if has_loop_pass(item, settings):
         names |= {metrics.LOOP_LAG.name}
-    return names & state.spec.asked(is_kept=settings.has_answer)
+    asked = state.spec.asked(is_kept=settings.has_answer)
+    return frozenset(name for name in asked if name in names or is_work(name))
 
 
 def has_loop_pass(item: pytest.Item, settings: Settings) -> bool:
@@ -79,7 +81,7 @@ def wants_extras(item: pytest.Item, settings: Settings) -> bool:
     wanting = HEAP_LIMITS | {metrics.LOOP_LAG.name}
     if settings.mode is not Mode.PLAIN:
         wanting |= {metrics.PEAK_RSS.name}
-    return bool(named & wanting)
+    return bool(named & wanting) or asks_for_work(item, settings)
 
 
 def run_measured(
@@ -123,6 +125,7 @@ def _measure(item: pytest.Item, state: ItemState, settings: Settings) -> Outcome
         step()
         if outcome.failure is not None:
             return outcome
+    _work(item, state, frozenset(filter(is_work, names)), outcome)
     if state.imports:
         from pytest_tradeperf.plugin.importing import import_outcome
 
@@ -147,7 +150,9 @@ def _conclude(
     rows = [*(explained(row, outcome.measurements) for row in judged), *outcome.rows]
     renewed = {m.metric.name for m in outcome.measurements}
     first = [m for m in state.record.measurements if m.metric.name not in renewed]
-    state.record = replace(state.record, measurements=(*first, *outcome.measurements))
+    state.record = replace(
+        state.record, measurements=(*first, *outcome.measurements), unavailable=outcome.unavailable
+    )
     attach(state.record, reports)
     state.over = (*state.over, *rows)
     call = next(report for report in reports if report.when == "call")
@@ -171,11 +176,13 @@ def fails(row: Row, settings: Settings) -> bool:
 
 
 def explained(row: Row, measurements: Iterable[Measurement]) -> Row:
-    """Return the row with where it came from: allocation sites, callbacks."""
+    """Return the row with where it came from: allocation sites, callbacks, what counted it."""
     found = next((m for m in measurements if m.metric.name == row.metric), None)
     if found is None:
         return row
-    lines = [f"held the loop: {line}" for line in found.detail.get("where", ())]
+    label, counter = found.detail.get("label"), found.detail.get("machine")
+    lines = [f"{label}: counted by {counter}"] if label else []
+    lines += [f"held the loop: {line}" for line in found.detail.get("where", ())]
     lines += [
         f"{format_quantity(held, 'B')} held by {place}" for place, held in found.detail.get("sites", ())
     ]
@@ -239,6 +246,18 @@ def _growth(item: pytest.Item, outcome: Outcome) -> None:
     watch = PeakRss()
     if _run(item, Pass(instrument=watch), "resident memory", outcome):
         outcome.measurements += watch.growth()
+
+
+def _work(item: pytest.Item, state: ItemState, names: frozenset[str], outcome: Outcome) -> None:
+    """Take over what was counted before the first test, where anything named was."""
+    if not names:
+        return
+    counted = item.config.stash[WORK].of(state.recorder.test)
+    why = counted.why if state.recorder.samples else NO_CALLABLE
+    if why is None:
+        outcome.measurements += counted.metrics
+    else:
+        outcome.unavailable |= dict.fromkeys(names, why)
 
 
 def _leak(item: pytest.Item, state: ItemState, outcome: Outcome) -> None:

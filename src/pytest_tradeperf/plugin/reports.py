@@ -89,3 +89,12 @@ def synthetic(nodeid: str, message: str) -> pytest.TestReport:
         longrepr=FailureText([message], path, 1),  # type: ignore[arg-type]
         when="call",
     )
+
+
+def reason_of(report: pytest.TestReport) -> str:
+    """Return in one line why a test did not pass."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else str(report.longrepr or report.outcome)
+    return (text.strip().splitlines() or ["no message"])[0][:300]

@@ -26,8 +26,9 @@ from pytest_tradeperf.plugin.extras import (
 from pytest_tradeperf.plugin.instruments import wanted
 from pytest_tradeperf.plugin.item import STATE, ItemState, prepare
 from pytest_tradeperf.plugin.reports import log
-from pytest_tradeperf.plugin.settings import Settings, read_settings
+from pytest_tradeperf.plugin.settings import Mode, Settings, read_settings
 from pytest_tradeperf.plugin.subtests import watch_subtests
+from pytest_tradeperf.plugin.work import WORK, WorkPass
 from pytest_tradeperf.report.stages import describe_stages
 from pytest_tradeperf.store.record import from_json, to_json
 
@@ -45,6 +46,9 @@ def activate(config: pytest.Config) -> None:
         config.stash[SESSION] = session
         config.pluginmanager.register(session, NAME)
         watch_subtests(config)
+        if settings.mode in (Mode.PLAIN, Mode.GATE, Mode.UPDATE):
+            work = config.stash[WORK] = WorkPass(config, settings)
+            config.pluginmanager.register(work, "tradeperf-work")
         if settings.has_answer and not settings.is_xdist_worker:
             from pytest_tradeperf.plugin.gatekeeper import Gatekeeper
 

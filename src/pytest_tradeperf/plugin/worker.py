@@ -21,6 +21,7 @@ from pytest_tradeperf.pairing.profiles import Profiler
 from pytest_tradeperf.pairing.protocol import Message
 from pytest_tradeperf.plugin import is_gated
 from pytest_tradeperf.plugin.item import STATE, prepare, test_id
+from pytest_tradeperf.plugin.reports import reason_of
 from pytest_tradeperf.plugin.session import NAME
 
 ENTRY: Final = f"{__name__}:serve"
@@ -150,7 +151,7 @@ class Worker:
             self._blocks = {}
             for report in runtestprotocol(item, log=False, nextitem=item.parent):  # type: ignore[arg-type]
                 if not report.passed:
-                    return {"is": "done", "outcome": report.outcome, "message": _why(report)}
+                    return {"is": "done", "outcome": report.outcome, "message": reason_of(report)}
             costs.append(self._call)
         return {
             "is": "done",
@@ -224,11 +225,3 @@ def _has_running_loop() -> bool:
         asyncio.get_running_loop()
         return True
     return False
-
-
-def _why(report: pytest.TestReport) -> str:
-    if report.skipped and isinstance(report.longrepr, tuple):
-        return str(report.longrepr[2])
-    crash = getattr(report.longrepr, "reprcrash", None)
-    text = crash.message if crash is not None else str(report.longrepr or report.outcome)
-    return (text.strip().splitlines() or ["no message"])[0][:300]
