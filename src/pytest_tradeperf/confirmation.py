@@ -26,7 +26,7 @@ from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome, Series
 from pytest_tradeperf.pairing.pair import PairPlan, interpreter_flags, preloadable
 from pytest_tradeperf.pairing.trees import SourceTree
 from pytest_tradeperf.stats.sequential import Answer, Design, Look
-from pytest_tradeperf.units import format_percent
+from pytest_tradeperf.units import format_factor, format_percent
 
 PARALLEL: Final = 1.1
 """CPU over wall time from which a test runs in parallel."""
@@ -288,7 +288,7 @@ def _note(
     match look.answer:
         case Answer.REGRESSED:
             factor = 1 + look.change
-            times = f"{factor:.2f} x, " if abs(look.change) >= WORTH_A_FACTOR else ""
+            times = f"{format_factor(factor)}, " if abs(look.change) >= WORTH_A_FACTOR else ""
             return f"{times}{_percent(look.change)}{interval} in {look.pairs} pairs against {against}"
         case Answer.IMPROVED:
             return f"{_percent(look.change)}{interval} in {look.pairs} pairs; --perf-update keeps it"

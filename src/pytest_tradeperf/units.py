@@ -155,6 +155,10 @@ def format_duration(ns: float) -> str:
     return _scaled(ns, _TIMES)
 
 
+MANY: Final = 1e9
+"""From here on a number is printed by its size: only a baseline edited by hand comes to this."""
+
+
 def format_percent(fraction: float, *, sign: bool = False) -> str:
     """Return a fraction as a percentage: ``"3.1 %"``, with ``sign`` ``"+3.1 %"``; never 0 for a change.
 
@@ -165,10 +169,22 @@ def format_percent(fraction: float, *, sign: bool = False) -> str:
     """
     percent = 100 * fraction
     plus = "+" if sign else ""
-    if percent != 0 and abs(percent) < 0.01:  # noqa: PLR2004 - three decimals would show one digit or none
+    # Three decimals would show one digit or none, and hundreds of digits no more than three.
+    if percent != 0 and not 0.01 <= abs(percent) < MANY:  # noqa: PLR2004
         return f"{percent:{plus}.2g} %"
     digits = 0 if abs(percent) >= 100 else 1 if abs(percent) >= 0.1 or percent == 0 else 3  # noqa: PLR2004
     return f"{percent:{plus},.{digits}f} %"
+
+
+def format_factor(factor: float) -> str:
+    """Return how many times as much something is, without its unit.
+
+    Examples
+    --------
+    >>> format_factor(1.964), format_factor(1.2e300)
+    ('1.96 x', '1.2e+300 x')
+    """
+    return f"{factor:.2f} x" if factor < MANY else f"{factor:.2g} x"
 
 
 _TIMES: Final = ((60e9, "min"), (1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))

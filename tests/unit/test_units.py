@@ -8,6 +8,7 @@ from pytest_tradeperf.errors import TradeperfError, UnitError
 from pytest_tradeperf.units import (
     Limit,
     format_duration,
+    format_factor,
     format_percent,
     format_quantity,
     parse_duration_ns,
@@ -247,3 +248,9 @@ def test_any_text_is_read_or_refused_as_a_unit_error(text: str) -> None:
         pass
     else:
         assert 0 <= limit.value < math.inf
+
+
+@given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
+def test_no_number_however_large_fills_a_line(value: float) -> None:
+    assert len(format_factor(value)) <= len("999,999,999.99 x")
+    assert len(format_percent(value, sign=True)) <= len("+999,999,999 %")

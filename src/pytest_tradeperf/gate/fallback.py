@@ -6,7 +6,7 @@ from typing import Final
 from pytest_tradeperf.gate.judge import Context, Pending, changed_dependencies
 from pytest_tradeperf.model import Better, Row, Verdict
 from pytest_tradeperf.stats.stored import FLOOR_CPU, FLOOR_WALL, StoredEstimate, against_stored
-from pytest_tradeperf.units import format_percent, format_quantity
+from pytest_tradeperf.units import format_factor, format_percent, format_quantity
 
 CPU_BOUND: Final = 0.9
 """CPU over wall time from which a test is CPU-bound and judged by its CPU time."""
@@ -138,7 +138,7 @@ def _change(item: Pending, estimate: StoredEstimate) -> str:
     new = old * (1 + estimate.change)
     return (
         f"{format_quantity(old, metric.unit)} -> {format_quantity(new, metric.unit)}, "
-        f"{1 + estimate.change:.2f} x the accepted value"
+        f"{format_factor(1 + estimate.change)} the accepted value"
     )
 
 
