@@ -2,7 +2,7 @@
 
 Each session is a fresh one of a project written here: the same again, in another folder, with a longer
 environment, with other tests before it, and in a parallel worker. Then every workload does a hundredth more.
-Needs valgrind. About 15 s a session: ``python benchmarks/work.py [REPEATS]``.
+Needs valgrind. About a minute a session: ``python benchmarks/work.py [REPEATS]``.
 """
 
 import json
