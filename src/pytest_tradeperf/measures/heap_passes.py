@@ -9,12 +9,18 @@ from pytest_tradeperf.measures import metrics
 from pytest_tradeperf.measures.heap import HeapMode, HeapUse
 from pytest_tradeperf.model import Json, Measurement, Metric
 
-MOST_FREE: Final = 3
-MOST_IN_TURN: Final = 5
-"""Passes at most: with threads free to interrupt each other, and with threads that take turns."""
+MOST: Final = 5
+"""Passes at most of each kind: threads free to interrupt each other, and threads that take turns."""
 
-_AGREEING: Final = 0.25
-"""Two passes agree when they differ by less than this share of what is tolerated."""
+BLOCK_PASSES: Final = 3
+"""Runs of a test whose blocks are tracked."""
+
+_SAME: Final = 0.02
+"""Two passes agree when they differ by less than this share of what is tolerated: threads, whose peaks
+differ by some percent, must not seem steady by chance."""
+
+_ALIKE: Final = 0.25
+"""Free threads did the same as threads in turn when their counts differ by less than this share."""
 
 _NAMED: Final = 3
 _WORTH_NAMING: Final = 0.005
@@ -35,9 +41,9 @@ def schedule(uses: Sequence[HeapUse], *, is_kept: bool, count: bool) -> Iterator
     yield False
     while True:
         free, in_turn = _peaks(uses), _counts(uses)[1]
-        if len(free) < MOST_FREE and not _agree(free, _metric(uses)):
+        if len(free) < MOST and not _agree(free, _metric(uses)):
             yield False
-        elif 0 < len(in_turn) < MOST_IN_TURN and not _agree(_counted(uses)[1], _counted(uses)[0]):
+        elif 0 < len(in_turn) < MOST and not _agree(_counted(uses)[1], _counted(uses)[0]):
             yield True
         else:
             return
@@ -109,22 +115,22 @@ def _counted(uses: Sequence[HeapUse]) -> tuple[Metric, list[int], bool]:
     free, in_turn = _counts(uses)
     if not in_turn:
         return metric, free, False
-    if abs(free[0] - in_turn[0]) <= _room(metric, in_turn[0]):
+    if abs(free[0] - in_turn[0]) <= _ALIKE * _tolerated(metric, in_turn[0]):
         return metric, sorted((*free, *in_turn)), False
     return metric, in_turn, True
 
 
 def _agree(values: Sequence[float], metric: Metric) -> bool:
     """Return whether the two smallest of sorted values are one and the same."""
-    return len(values) > 1 and values[1] - values[0] <= _room(metric, values[0])
+    return len(values) > 1 and values[1] - values[0] <= max(1, _SAME * _tolerated(metric, values[0]))
 
 
 def _settled(values: Sequence[float], metric: Metric) -> float:
     return values[1] if _agree(values, metric) else values[-1]
 
 
-def _room(metric: Metric, value: float) -> float:
-    return _AGREEING * (metric.relative * value + metric.absolute)
+def _tolerated(metric: Metric, value: float) -> float:
+    return metric.relative * value + metric.absolute
 
 
 def _without_line(where: str) -> str:

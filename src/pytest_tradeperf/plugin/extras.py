@@ -216,13 +216,13 @@ def _heap(item: pytest.Item, state: ItemState, settings: Settings, outcome: Outc
 
 def _blocks(item: pytest.Item, state: ItemState, outcome: Outcome) -> None:
     """Run a test again whose blocks were tracked once: the first time imports and fills caches."""
-    from pytest_tradeperf.measures.heap_passes import MOST_FREE, least_of
+    from pytest_tradeperf.measures.heap_passes import BLOCK_PASSES, least_of
 
     assert state.record is not None
     blocks = {m.metric.name: [m] for m in state.record.measurements if m.detail.get("passes") == 1}
     if not blocks:
         return
-    for _ in range(MOST_FREE - 1):
+    for _ in range(BLOCK_PASSES - 1):
         if not _run(item, Pass(), "memory", outcome):
             return
         for measurement in item.stash[STATE].recorder.extra:

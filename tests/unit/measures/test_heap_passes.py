@@ -64,12 +64,19 @@ def test_threads_are_counted_in_turn_and_their_peak_is_taken_free() -> None:
     assert (count.value, count.high, count.detail["threads"]) == (111_922, 111_924, "in turn")
 
 
-def test_code_that_never_agrees_is_known_by_its_spread_after_eight_passes() -> None:
+def test_code_that_never_agrees_is_known_by_its_spread_after_ten_passes() -> None:
     uses = passes([(10**7 * n, 1000 * n) for n in (5, 3, 4)], [(1, 10**6 * n) for n in (7, 5, 6, 9, 8)])
-    assert len(uses) == 8
+    assert len(uses) == 10
     peak, count = figures(uses)
     assert (peak.low, peak.high) == (3 * 10**7, 5 * 10**7)
     assert (count.low, count.high) == (5 * 10**6, 9 * 10**6)
+
+
+def test_peaks_that_differ_by_a_percent_are_not_steady() -> None:
+    uses = passes([(1_800_000, 99_700), (1_785_000, 101_000), (1_790_000, 100_500)], [(1, 111_922)])
+    assert sum(not use.in_turn for use in uses) == 5
+    peak = figures(uses)[0]
+    assert (peak.low, peak.high) == (1_785_000, 1_800_000)
 
 
 def test_peaks_alone_need_no_turns() -> None:
