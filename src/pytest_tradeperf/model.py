@@ -128,7 +128,7 @@ class TestRecord:
     """Everything measured in one test: its measurements and its stages.
 
     ``stages`` holds (path, calls, wall ns) with nested names joined by ``/``, ``unavailable`` why a measure
-    that was asked for is not among the measurements.
+    that was asked for is not among the measurements, ``code`` a digest of the test itself.
     """
 
     __test__ = False
@@ -139,6 +139,7 @@ class TestRecord:
     threshold: float | None = None
     accept: "Waiver | None" = None
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
 
     def lacks(self, metric: str) -> bool:
         """Return whether a metric is one that could not be measured: ``parse.instructions@cold`` too."""
@@ -178,7 +179,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineLine:
-    """One accepted (test, metric). Timings also say on which machine class and which source tree.
+    """One accepted (test, metric). Timings also say on which machine class, source tree and test code.
 
     A counter that depends on more than the code says on what as its ``machine``. ``noise`` is the
     relative spread of the rounds at acceptance, ``text`` the canonical value behind a digest,
@@ -191,6 +192,7 @@ class BaselineLine:
     noise: float | None = None
     machine: str | None = None
     tree: str | None = None
+    code: str | None = None
     text: str | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict)
 

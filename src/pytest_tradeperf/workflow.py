@@ -98,7 +98,7 @@ def accept(
         for measurement in record.measurements:
             if measurement.metric.kind is Kind.GAUGE:
                 continue
-            line = _line(record.test, measurement, environment)
+            line = _line(record, measurement, environment)
             before = old.get(line.metric.name)
             lines[line.key] = line if before is None else _settled(before, line)
     return lines
@@ -112,7 +112,7 @@ def prune(
     return {key: line for key, line in lines.items() if key not in dropped}
 
 
-def _line(test: str, measurement: Measurement, environment: Environment) -> BaselineLine:
+def _line(record: TestRecord, measurement: Measurement, environment: Environment) -> BaselineLine:
     metric, value = measurement.metric, measurement.value
     is_timing = metric.kind is Kind.TIMING
     noise = None
@@ -124,12 +124,13 @@ def _line(test: str, measurement: Measurement, environment: Environment) -> Base
         spread = abs((measurement.high or value) - (measurement.low or value)) / abs(value)
         noise = float(f"{spread:.2g}") or None
     return BaselineLine(
-        test=test,
+        test=record.test,
         metric=metric,
         value=value,
         noise=noise,
         machine=environment.machine if is_timing else measurement.detail.get("machine"),
         tree=environment.source_tree if is_timing else None,
+        code=record.code if is_timing else None,
         text=measurement.text,
         dependencies=environment.dependencies,
     )
@@ -157,11 +158,12 @@ def _settled(before: BaselineLine, line: BaselineLine) -> BaselineLine:
         return line
     spread = max(before.noise or 0.0, line.noise or 0.0, line.metric.relative)
     is_noise = abs(new - old) <= spread * abs(old) + line.metric.absolute
-    is_same_code = line.tree is not None and (line.tree, line.dependencies) == (
+    is_same_code = line.tree is not None and (line.tree, line.code, line.dependencies) == (
         before.tree,
+        before.code,
         before.dependencies,
     )
-    if is_same_code and min(old, new) > 0:  # what differs is the load of the machine, unless the test changed
+    if is_same_code and min(old, new) > 0:  # what differs is the load of the machine
         is_noise |= max(old, new) <= SAME_CODE_FACTOR * min(old, new)
     if not is_noise:
         return line

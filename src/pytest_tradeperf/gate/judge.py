@@ -72,7 +72,7 @@ def judge(record: TestRecord, lines: Mapping[str, BaselineLine], context: Contex
             note = "kind, unit or direction changed since it was accepted; --perf-update accepts the new one"
             rows.append(_row(record.test, measurement, line, Verdict.MISMATCH, note=note))
         elif metric.kind is Kind.TIMING:
-            row = _timing(record.test, measurement, line, context)
+            row = _timing(record, measurement, line, context)
             if row is not None:
                 rows.append(row)
             else:
@@ -125,10 +125,13 @@ def _part(version: str, *, major: bool) -> str:
     return version.split(".", 1)[0] if major else version
 
 
-def _timing(test: str, measurement: Measurement, line: BaselineLine, context: Context) -> Row | None:
-    """Return the row of a timing that needs no measuring: its code is the accepted code."""
+def _timing(record: TestRecord, measurement: Measurement, line: BaselineLine, context: Context) -> Row | None:
+    """Return the row of a timing that needs no measuring: its code and its test are the accepted ones."""
     if line.tree is None or line.tree != context.tree:
         return None
+    if line.code is not None and record.code is not None and line.code != record.code:
+        return None
+    test = record.test
     changed = changed_dependencies(line, context, major=False)
     if changed:
         note = f"same code, but {', '.join(changed)}; --perf-update accepts the new versions"

@@ -45,6 +45,9 @@ _ALREADY_IMPORTED: Final = ("-W", "ignore:Module already imported:pytest.PytestA
 """A side is forked with this package loaded; under ``filterwarnings = error`` pytest would not start."""
 
 
+_CHANGED_TEST: Final = "the sources are the accepted ones, but the test changed; --perf-update accepts it"
+
+
 def confirm(gatekeeper: "Gatekeeper", pending: Sequence[Pending]) -> list[Row]:
     """Return a row for every pending timing."""
     deadline = time.monotonic() + gatekeeper.settings.time_ns / 1e9
@@ -52,6 +55,9 @@ def confirm(gatekeeper: "Gatekeeper", pending: Sequence[Pending]) -> list[Row]:
     by_tree: dict[str | None, list[Pending]] = {}
     for item in pending:
         by_tree.setdefault(item.line.tree, []).append(item)
+    changed_tests = by_tree.pop(gatekeeper.context.tree, []) if gatekeeper.context.tree is not None else []
+    if changed_tests:
+        decided += _from_stored(gatekeeper, changed_tests, deadline, _CHANGED_TEST)
     for tree, items in by_tree.items():
         try:
             reference = _accepted(gatekeeper, tree)

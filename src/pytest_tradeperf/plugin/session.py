@@ -142,6 +142,7 @@ class MeasuringSession:
             stages=stages,
             threshold=state.spec.threshold,
             accept=state.spec.waiver,
+            code=_code_of(item) if self.settings.has_answer else None,
         )
         unavailable = {k: v for i in instruments for k, v in getattr(i, "unavailable", {}).items()}
         judged = breaches(state.spec.only(asked), measurements, state.recorder.test, unavailable)
@@ -180,6 +181,12 @@ class MeasuringSession:
         if record is not None:
             self.records[record.test] = record
         self.over_budget += [from_json(Row, row) for row in getattr(report, "tradeperf_over", ())]
+
+
+def _code_of(item: pytest.Item) -> str | None:
+    from pytest_tradeperf.plugin.testcode import code_of  # of use only where something is judged or stored
+
+    return code_of(item)
 
 
 def _witnessed(measurement: Measurement, seen: Mapping[str, Json]) -> Measurement:

@@ -61,6 +61,7 @@ def _as_json(line: BaselineLine, shared: Mapping[str, str]) -> dict[str, Json]:
         "noise": line.noise,
         "machine": line.machine,
         "tree": line.tree,
+        "code": line.code,
         "text": line.text,
         "with": dict(sorted(differing.items())) or None,
     }
@@ -148,6 +149,7 @@ def _line(where: str, row: str, shared: Mapping[str, str], *, portable: bool) ->
             noise=None if noise is None else _noise(noise),
             machine=_typed(entry, "machine", str, None),
             tree=_typed(entry, "tree", str, None),
+            code=_typed(entry, "code", str, None),
             text=_typed(entry, "text", str, None),
             dependencies=_versions({name: v for name, v in with_.items() if v is not None}),
         )
