@@ -165,6 +165,7 @@ def main() -> None:
     )
     parser.add_argument("--sessions", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--time", default="20 min", help="--perf-time of a live session")
     parser.add_argument("--loaded", action="store_true", help="with a busy process for every CPU beside it")
     parser.add_argument(
         "--state", default="", help="name of the machine's state, when neither quiet nor --loaded"
@@ -187,7 +188,7 @@ def main() -> None:
                 minutes=given.minutes,
             )
         else:
-            live(folder, given.sessions, state, given.minutes)
+            live(folder, given.sessions, state, given.minutes, given.time)
 
 
 @contextmanager
@@ -324,8 +325,8 @@ def record(
 # -- live sessions
 
 
-def live(folder: Path, sessions: int, state: str, minutes: float) -> None:
-    """Run whole sessions of 20 tests, half of them unchanged, through the gate and through the peer."""
+def live(folder: Path, sessions: int, state: str, minutes: float, bound: str) -> None:
+    """Run whole sessions of 20 tests, some of them unchanged, through the gate and through the peer."""
     names = tuple(f"{WORKLOADS[i % len(WORKLOADS)]}.{i}" for i in range(TESTS))
     root = project(folder, names)
     deadline = time.monotonic() + minutes * 60
@@ -340,7 +341,7 @@ def live(folder: Path, sessions: int, state: str, minutes: float) -> None:
         pytest(root, "--peer", "-p", "no:tradeperf", "--benchmark-json=head.json")
         began = time.monotonic()
         (root / "record.json").unlink(missing_ok=True)
-        pytest(root, "--perf-against", "HEAD", "--perf-report", "json=record.json", "--perf-time", "20 min")
+        pytest(root, "--perf-against", "HEAD", "--perf-report", "json=record.json", "--perf-time", bound)
         found = json.loads((root / "record.json").read_text(encoding="utf-8"))["verdicts"]
         failed = {row["test"] for row in found if row["verdict"] == "regressed"}
         append(
@@ -350,7 +351,7 @@ def live(folder: Path, sessions: int, state: str, minutes: float) -> None:
                 "seconds": time.monotonic() - began,
                 "changes": changes,
                 "failed": [name for name in names if f"test_work.py::test_it[{name}]" in failed],
-                "verdicts": {row["test"]: row["verdict"] for row in found},
+                "undecided": len({row["test"] for row in found if row["verdict"] == "undecided"}),
                 "peer": peer_alarms(root),
             },
         )
@@ -465,6 +466,8 @@ def print_live(folder: Path) -> None:
                 cells.append(f"+{change} % {sum(hits)}/{len(hits)}")
             alarm = f"false alarm in {rate.count} (upper 95 %: {rate.upper:.0%})"
             print(f"  {name:24} {alarm};  found {', '.join(cells)}")
+        undecided = sum(s["undecided"] for s in found)
+        print(f"  tradeperf left undecided {undecided} of {TESTS * len(found)} tests")
 
 
 if __name__ == "__main__":

@@ -187,6 +187,17 @@ def format_factor(factor: float) -> str:
     return f"{factor:.2f} x" if factor < MANY else f"{factor:.2g} x"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "test"), counted(2, "test")
+    ('1 test', '2 tests')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 _TIMES: Final = ((60e9, "min"), (1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
 _BYTES: Final = ((1024.0**4, "TiB"), (1024.0**3, "GiB"), (1024.0**2, "MiB"), (1024.0, "KiB"), (1.0, "B"))
 

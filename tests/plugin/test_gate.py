@@ -23,7 +23,7 @@ def accepted(project):
     rewrite(project, "test_it.py", COUNTING.format(orders=100, answer="[1.0, 2.0, 3.0]"))
     result = project.runpytest("--perf-update")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["perf: accepted 1 tests: 4 lines written*"])
+    result.stdout.fnmatch_lines(["perf: accepted 1 test: 4 lines written*"])
     return project
 
 

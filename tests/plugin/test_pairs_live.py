@@ -117,7 +117,11 @@ def confirming(root):
     """Start a long confirmation and yield it with the processes it has started, once both sides are at work."""
     write(root, {"src/pkg/core.py": WORK.format(steps=2040)})  # near the threshold, so that it takes long
     process = subprocess.Popen(
-        **command(root, "--perf-against", "HEAD"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        **command(root, "--perf-against", "HEAD"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A job in the background ignores the signal, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
     try:
         started = until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 3, 60)

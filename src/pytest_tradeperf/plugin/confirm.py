@@ -33,7 +33,7 @@ from pytest_tradeperf.plugin.children import measure_again, session_arguments
 from pytest_tradeperf.plugin.settings import Settings
 from pytest_tradeperf.plugin.terminal import progress
 from pytest_tradeperf.selftest import SELFTEST_PAIRS, describe_selftest
-from pytest_tradeperf.units import format_percent
+from pytest_tradeperf.units import counted, format_percent
 from pytest_tradeperf.workflow import confirm_with_stored
 
 if TYPE_CHECKING:
@@ -152,9 +152,8 @@ def say(config: pytest.Config, state: Progress) -> None:
     worst = (
         f", {state.test} {format_percent(state.change, sign=True)} so far" if state.change is not None else ""
     )
-    progress(
-        config, f"pair {state.pairs}: {state.pending} tests open{worst}, {state.seconds_left:.0f} s left"
-    )
+    pending = counted(state.pending, "test")
+    progress(config, f"pair {state.pairs}: {pending} open{worst}, {state.seconds_left:.0f} s left")
 
 
 def _in_pairs(
@@ -162,7 +161,8 @@ def _in_pairs(
 ) -> list[Row]:
     arena = arena_of(gatekeeper, (timing.test for timing in wanted))
     config = gatekeeper.config
-    progress(config, f"measuring {len({t.test for t in wanted})} tests in pairs against {reference.name}")
+    tests = counted(len({timing.test for timing in wanted}), "test")
+    progress(config, f"measuring {tests} in pairs against {reference.name}")
     outcomes = measure_against(
         reference, wanted, arena, seconds, on_progress=lambda state: say(config, state)
     )

@@ -14,7 +14,7 @@ from pytest_tradeperf.pairing.git import ask_git
 from pytest_tradeperf.plugin.settings import Mode, Settings
 from pytest_tradeperf.report.table import abridged, counts, sorted_rows, table
 from pytest_tradeperf.store.baseline import Baseline
-from pytest_tradeperf.units import format_percent, printable
+from pytest_tradeperf.units import counted, format_percent, printable
 
 _COLOURS = {
     Verdict.REGRESSED: {"red": True, "bold": True},
@@ -76,7 +76,7 @@ def summary(reporter: Any, rows: Sequence[Row], messages: Iterable[str], failure
     for line, verdict in table(ordered, width):
         reporter.write_line(line, **_COLOURS[verdict])
     if left and not quiet:
-        reporter.write_line(f"... and {left} more tests without a finding (-v shows them)")
+        reporter.write_line(f"... and {counted(left, 'more test')} without a finding (-v shows them)")
     for message in messages:
         reporter.write_line(message)
     if rows:
@@ -107,13 +107,11 @@ def stored(
     changed = sum(1 for key, line in lines.items() if baseline.lines.get(key) != line)
     dropped = sum(1 for key in baseline.lines if key not in lines)
     names = ", ".join(path.name for path in written) or "nothing changed"
-    what = f"{changed} lines written, {dropped} dropped, {len(lines)} in all"
-    messages = [f"perf: accepted {len(tests)} tests: {what} ({names})"]
+    what = f"{counted(changed, 'line')} written, {dropped} dropped, {len(lines)} in all"
+    messages = [f"perf: accepted {counted(len(tests), 'test')}: {what} ({names})"]
     if gone:
         count = len({row.test for row in gone})
-        messages.append(
-            f"perf: {count} stored tests are gone; drop their lines with --perf-update --perf-prune"
-        )
+        messages.append(f"perf: {counted(count, 'stored test')} gone; drop with --perf-update --perf-prune")
     return messages
 
 

@@ -113,9 +113,10 @@ class WorkPass:
         """Run the tests under valgrind; return a JSON line for each, with its metrics or why it has none."""
         from pytest_tradeperf.plugin.carried import carried_options
         from pytest_tradeperf.plugin.terminal import progress
+        from pytest_tradeperf.units import counted
 
         seconds = self._settings.time_ns / 1e9
-        progress(self._config, f"counting instructions of {len(tests)} tests under valgrind")
+        progress(self._config, f"counting instructions of {counted(len(tests), 'test')} under valgrind")
         with tempfile.TemporaryDirectory(prefix="tradeperf-") as name:
             folder = Path(name)
             plan = {"tests": tests, "options": carried_options(self._config), "seconds": seconds}
