@@ -8,6 +8,7 @@ again; ``table`` prints what there is so far.
     python benchmarks/gate_power.py record --pairs 40 --loaded       with a busy neighbour on every CPU
     python benchmarks/gate_power.py record --pairs 20 --change 3     pairs with a true +3 %
     python benchmarks/gate_power.py live --sessions 4 [--loaded]     whole sessions: gate and pytest-benchmark
+    python benchmarks/gate_power.py live --unchanged                 the same, with no change at all
     python benchmarks/gate_power.py table                            replayed and live figures
 """
 
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--time", default="20 min", help="--perf-time of a live session")
+    parser.add_argument("--unchanged", action="store_true", help="live sessions of unchanged code alone")
     parser.add_argument("--loaded", action="store_true", help="with a busy process for every CPU beside it")
     parser.add_argument(
         "--state", default="", help="name of the machine's state, when neither quiet nor --loaded"
@@ -188,7 +190,8 @@ def main() -> None:
                 minutes=given.minutes,
             )
         else:
-            live(folder, given.sessions, state, given.minutes, given.time)
+            sizes = (0,) if given.unchanged else (0, 0, 0, 1, 2, 3, 5, 10)
+            live(folder, given.sessions, state, minutes=given.minutes, bound=given.time, sizes=sizes)
 
 
 @contextmanager
@@ -244,9 +247,11 @@ def git(root: Path, *arguments: str) -> None:
 
 
 def inject(root: Path, changes: dict[str, float]) -> None:
-    """Give each named test that much more of the same work."""
+    """Give each named test that much more of the same work; with names, in another tree even for nothing."""
     steps = {name: round(100 * (1 + change)) for name, change in changes.items() if change}
-    (root / "src/work/sizes.py").write_text(f"STEPS = {steps!r}\n", encoding="utf-8")
+    (root / "src/work/sizes.py").write_text(
+        f"STEPS = {steps!r}\n" + "# another tree\n" * bool(changes), encoding="utf-8"
+    )
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
@@ -325,8 +330,10 @@ def record(
 # -- live sessions
 
 
-def live(folder: Path, sessions: int, state: str, minutes: float, bound: str) -> None:
-    """Run whole sessions of 20 tests, some of them unchanged, through the gate and through the peer."""
+def live(
+    folder: Path, sessions: int, state: str, *, minutes: float, bound: str, sizes: Sequence[int]
+) -> None:
+    """Run whole sessions of 20 tests, slower by one of ``sizes`` percent, through the gate and the peer."""
     names = tuple(f"{WORKLOADS[i % len(WORKLOADS)]}.{i}" for i in range(TESTS))
     root = project(folder, names)
     deadline = time.monotonic() + minutes * 60
@@ -334,7 +341,7 @@ def live(folder: Path, sessions: int, state: str, minutes: float, bound: str) ->
     for _ in range(sessions):
         if time.monotonic() > deadline:
             return
-        changes = {name: dice.choice((0, 0, 0, 1, 2, 3, 5, 10)) / 100 for name in names}
+        changes = {name: dice.choice(sizes) / 100 for name in names}
         inject(root, {})
         pytest(root, "--peer", "-p", "no:tradeperf", "--benchmark-json=base.json")
         inject(root, changes)
