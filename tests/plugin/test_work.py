@@ -265,7 +265,7 @@ def test_workers_share_one_count(shop, stand_in):
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 def test_valgrind_itself_finds_one_percent_more_work_and_no_change_where_there_is_none(shop, monkeypatch):
     assert shop.runpytest("--perf-update").ret == 0
-    for steps, verdict in (("200", "ok"), ("200", "ok"), ("202", "regressed"), ("200", "ok")):
+    for steps, verdict in (("200", "ok"), ("202", "regressed")):
         monkeypatch.setenv("PLANTED_STEPS", steps)
         result = shop.runpytest("--perf-gate")
         result.stdout.fnmatch_lines([f"  {verdict:<11} instructions *"])

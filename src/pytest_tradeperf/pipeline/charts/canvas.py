@@ -50,6 +50,15 @@ def set_title(axes: Any, title: str) -> None:
     axes.set_title(drawable(title), fontsize=11, loc="left", y=1.0, parse_math=False)
 
 
+def set_legend(axes: Any) -> None:
+    """Name the lines above the plot at its right end, where they hide no price."""
+    legend = axes.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=4, fontsize=8, frameon=False, borderaxespad=0.0
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
 def drawable(text: str) -> str:
     """Return text that the default font can draw, others as question marks, and not too much of it."""
     from matplotlib.font_manager import findfont, get_font

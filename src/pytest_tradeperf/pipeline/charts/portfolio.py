@@ -12,6 +12,7 @@ from pytest_tradeperf.pipeline.charts.canvas import (
     checked_series,
     label_dates,
     new_figure,
+    set_legend,
     set_title,
     to_png,
 )
@@ -83,7 +84,7 @@ class PortfolioChart:
                 linewidth=1.0,
                 label="reference index",
             )
-            axes.legend(loc="upper left", fontsize=8, frameon=False)
+            set_legend(axes)
         set_title(axes, self.title)
         axes.grid(visible=True, color="#e5e5e5", linewidth=0.5)
         axes.tick_params(labelbottom=False, labelsize=8)

@@ -14,6 +14,7 @@ from pytest_tradeperf.pipeline.charts.canvas import (
     drawable,
     label_dates,
     new_figure,
+    set_legend,
     set_title,
     to_png,
 )
@@ -117,8 +118,7 @@ class PriceChart:
             label = drawable(name).lstrip("_") or "line"
             axes.plot(columns[f"line {name}"], color=colour, linewidth=1.0, label=label)
         if self.lines:
-            for text in axes.legend(loc="upper left", fontsize=8, frameon=False).get_texts():
-                text.set_parse_math(False)
+            set_legend(axes)
         _draw_marks(axes, columns, self.marks)
         set_title(axes, self.title or symbol)
         axes.grid(visible=True, color="#e5e5e5", linewidth=0.5)
