@@ -31,6 +31,8 @@ KEEPS_ON: Final = 0.5
 FLOORS: Final = {"bytes": 8.0, "blocks": 0.05, "files": 0.05, "threads": 0.05, "tasks": 0.05}
 """Smallest growth per call that is called a leak: below lie allocator and interpreter moods."""
 
+_MEMORY: Final = ("bytes", "blocks")
+
 ROUND_NS: Final = 20_000_000
 """Length a round aims at, so that k is large for quick calls and small caches fill in the warm-up."""
 
@@ -51,6 +53,8 @@ _ENOUGH: Final = {
 """How much may be leaked while looking."""
 
 _EXTRAPOLATED: Final = 1_000_000
+_BLOCK_BYTES: Final = 512
+"""The largest block that CPython counts; bigger ones come from the C library (Objects/obmalloc.c)."""
 
 
 class LeakVerdict(StrEnum):
@@ -120,7 +124,7 @@ def find(
     calls
         Calls per round (default: as many as take 20 ms, at least 10 unless one takes long).
     floor_bytes
-        Growth per call that is tolerated, in bytes (default: 8).
+        Growth of memory per call that is tolerated, in bytes (default: 8, and 1 block in 20 calls).
     limit_ns
         Time beyond which nothing is begun: the report is *undecided* then.
     """
@@ -175,7 +179,9 @@ def searching(
     began = clock()
     if calls is not None and calls < 1:
         raise MeasureError(f"calls={calls!r}: a round needs at least one call")
-    floors = FLOORS | ({"bytes": floor_bytes} if floor_bytes is not None else {})
+    floors = dict(FLOORS)
+    if floor_bytes is not None:
+        floors |= {"bytes": floor_bytes, "blocks": max(FLOORS["blocks"], floor_bytes / _BLOCK_BYTES)}
     yield 1  # the first call imports and fills what is filled once
     spent = yield 1
     per_call_ns = max(spent, 1)
@@ -225,9 +231,16 @@ def searching(
         left = (open_names() - opened).most_common(5)
         names = tuple(f"{name} ({count} x)" for name, count in left)
         sites: tuple[Site, ...] = ()
-        if any(g.signal in ("bytes", "blocks") for g in growth):
+        if any(g.signal in _MEMORY for g in growth):
             sites, growth, note = yield from _attribute(growth, k)
             made += k
+            held = next((g for g in growth if g.signal == "bytes"), None)
+            if floor_bytes is not None and sites and held is not None and held.later <= floor_bytes:
+                growth, sites = tuple(g for g in growth if g.signal not in _MEMORY), ()
+                if not growth:
+                    size = format_quantity(held.later, "B")
+                    note = f"memory grows by {size} per call, which is allowed"
+                    return LeakReport(verdict=LeakVerdict.CLEAN, calls=made, note=note)
         else:
             note = ""
         return LeakReport(

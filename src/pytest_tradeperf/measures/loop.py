@@ -208,16 +208,19 @@ class LoopWatch:
 
 
 class _Waits:
-    """How long this thread was ready to run but had no CPU, in nanoseconds (proc(5): schedstat)."""
+    """How long a thread was ready to run but had no CPU, in nanoseconds (proc(5): schedstat)."""
 
     def __init__(self) -> None:
-        try:
-            self._file: int | None = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-        except OSError:
-            self._file = None
+        self._file = self._opened()
 
     def read(self) -> bytes:
-        return os.pread(self._file, 64, 0) if self._file is not None else b""
+        """Return the calling thread's line; one that ended leaves its identifier to the next."""
+        try:
+            return self._line()
+        except OSError:
+            self.close()
+            self._file = self._opened()
+            return self._line()
 
     def since(self, before: bytes) -> int:
         after = self.read()
@@ -227,6 +230,16 @@ class _Waits:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _line(self) -> bytes:
+        return os.pread(self._file, 64, 0) if self._file is not None else b""
+
+    @staticmethod
+    def _opened() -> int | None:
+        try:
+            return os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        except OSError:
+            return None
 
 
 def _name(handle: Any) -> str:

@@ -6,6 +6,7 @@ import gc
 import sys
 import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,33 @@ def test_one_object_left_by_each_call_is_a_leak_and_its_line_is_named() -> None:
     size = next(g for g in report.growth if g.signal == "bytes")
     assert 40 < size.later < 400
     assert any("per million calls" in line for line in report.describe())
+
+
+@pytest.mark.parametrize(
+    ("size", "verdict"), [(1, LeakVerdict.CLEAN), (900, LeakVerdict.CLEAN), (2000, LeakVerdict.LEAKING)]
+)
+def test_growth_that_is_allowed_is_no_leak_in_bytes_or_in_objects(size: int, verdict: LeakVerdict) -> None:
+    kept: list[bytes] = []
+
+    def keeps() -> None:
+        kept.append(bytes(size))
+
+    report = find(keeps, calls=100, floor_bytes=1000.0)
+    assert report.verdict is verdict, report.describe()
+
+
+@needs_proc
+def test_what_is_allowed_of_memory_excuses_no_file(tmp_path: Path) -> None:
+    kept: list[Any] = []
+
+    def keeps() -> None:
+        kept.append((tmp_path / "log").open("w"))
+
+    report = find(keeps, calls=2, floor_bytes=1e6)
+    assert report.verdict is LeakVerdict.LEAKING
+    assert signals(report) == {"files"}
+    for file in kept:
+        file.close()
 
 
 def test_a_leaked_array_is_a_leak_of_its_bytes() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -108,3 +109,20 @@ def test_time_without_a_cpu_is_not_held_against_the_callback(monkeypatch: pytest
     use = watch(blocking)
     assert use.longest.held_ns < 50_000_000
     assert use.slow_count == 0
+
+
+def test_loops_in_threads_one_after_the_other_are_watched_and_end() -> None:
+    """A thread that ended leaves its identifier to the next one."""
+    ended = []
+
+    def run() -> None:
+        asyncio.run(asyncio.sleep(0.001))
+        ended.append(threading.get_ident())
+
+    with LoopWatch() as seen:
+        for _ in range(4):
+            thread = threading.Thread(target=run, daemon=True)
+            thread.start()
+            thread.join(30)
+    assert len(ended) == 4
+    assert seen.use.callbacks >= 4
