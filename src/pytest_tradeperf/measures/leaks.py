@@ -179,9 +179,7 @@ def searching(
     began = clock()
     if calls is not None and calls < 1:
         raise MeasureError(f"calls={calls!r}: a round needs at least one call")
-    floors = dict(FLOORS)
-    if floor_bytes is not None:
-        floors |= {"bytes": floor_bytes, "blocks": max(FLOORS["blocks"], floor_bytes / _BLOCK_BYTES)}
+    floors = _floors(floor_bytes)
     yield 1  # the first call imports and fills what is filled once
     spent = yield 1
     per_call_ns = max(spent, 1)
@@ -230,24 +228,35 @@ def searching(
             return LeakReport(verdict=LeakVerdict.CLEAN, calls=made, note="what grew at first settled")
         left = (open_names() - opened).most_common(5)
         names = tuple(f"{name} ({count} x)" for name, count in left)
-        sites: tuple[Site, ...] = ()
-        if any(g.signal in _MEMORY for g in growth):
-            sites, growth, note = yield from _attribute(growth, k)
-            made += k
-            held = next((g for g in growth if g.signal == "bytes"), None)
-            if floor_bytes is not None and sites and held is not None and held.later <= floor_bytes:
-                growth, sites = tuple(g for g in growth if g.signal not in _MEMORY), ()
-                if not growth:
-                    size = format_quantity(held.later, "B")
-                    note = f"memory grows by {size} per call, which is allowed"
-                    return LeakReport(verdict=LeakVerdict.CLEAN, calls=made, note=note)
-        else:
-            note = ""
-        return LeakReport(
-            verdict=LeakVerdict.LEAKING, calls=made, growth=growth, sites=sites, names=names, note=note
-        )
+        return (yield from _leaking(growth, k, made, names, floor_bytes))
     finally:
         thaw()
+
+
+def _floors(floor_bytes: float | None) -> Mapping[str, float]:
+    """Return the growth per call that is not looked at, by signal."""
+    if floor_bytes is None:
+        return FLOORS
+    return {**FLOORS, "bytes": floor_bytes, "blocks": max(FLOORS["blocks"], floor_bytes / _BLOCK_BYTES)}
+
+
+def _leaking(
+    growth: tuple[Growth, ...], k: int, made: int, names: tuple[str, ...], floor_bytes: float | None
+) -> Search:
+    """Return the report on what grows, with its sites; memory that is allowed to grow is left out."""
+    sites: tuple[Site, ...] = ()
+    note = ""
+    if any(g.signal in _MEMORY for g in growth):
+        sites, growth, note = yield from _attribute(growth, k)
+        made += k
+        held = next((g for g in growth if g.signal == "bytes"), None)
+        if floor_bytes is not None and sites and held is not None and held.later <= floor_bytes:
+            growth, sites = tuple(g for g in growth if g.signal not in _MEMORY), ()
+            note = f"memory grows by {format_quantity(held.later, 'B')} per call, which is allowed"
+    verdict = LeakVerdict.LEAKING if growth else LeakVerdict.CLEAN
+    return LeakReport(
+        verdict=verdict, calls=made, growth=growth, sites=sites, names=names if growth else (), note=note
+    )
 
 
 def _second_stages(
