@@ -42,12 +42,16 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One recorded answer or failure; a failure's text is what had come before it."""
+    """One recorded answer or failure; a failure's text is what had come before it.
+
+    ``was_sent`` is what the failure said where that is not what its kind says, else None.
+    """
 
     key: str
     completion: Completion
     error: str = ""
     message: str = ""
+    was_sent: bool | None = None
 
 
 class Cassette:
@@ -134,7 +138,8 @@ class Cassette:
             request.draft.follow(lambda: recording.completion.text)
         await asyncio.sleep(recording.completion.wall_seconds / self.speed)
         if recording.error:
-            raise ERRORS_BY_KIND.get(recording.error, LlmError)(recording.message)
+            kind = ERRORS_BY_KIND.get(recording.error, LlmError)
+            raise kind(recording.message, was_sent=recording.was_sent)
         return recording.completion
 
     async def _record(self, request: Request) -> Completion:
@@ -165,6 +170,7 @@ def _failed(request: Request, seconds: float, error: LlmError) -> Recording:
         completion=Completion(text=heard, wall_seconds=seconds),
         error=error.kind,
         message=str(error),
+        was_sent=None if error.was_sent == type(error).was_sent else error.was_sent,
     )
 
 
@@ -223,7 +229,8 @@ def _to_json(recording: Recording) -> dict[str, Any]:
     }
     if recording.error:
         heard = {"text": done.text} if done.text else {}
-        return entry | heard | {"error": recording.error, "message": recording.message}
+        sent = {} if recording.was_sent is None else {"was_sent": recording.was_sent}
+        return entry | heard | sent | {"error": recording.error, "message": recording.message}
     return entry | {
         "text": done.text,
         "finish_reason": done.finish_reason,
@@ -241,7 +248,11 @@ def _from_json(entry: dict[str, Any]) -> Recording:
     if "error" in entry:
         cut = Completion(text=str(entry.get("text", "")), wall_seconds=wall)
         return Recording(
-            key=str(entry["key"]), completion=cut, error=str(entry["error"]), message=str(entry["message"])
+            key=str(entry["key"]),
+            completion=cut,
+            error=str(entry["error"]),
+            message=str(entry["message"]),
+            was_sent=None if "was_sent" not in entry else bool(entry["was_sent"]),
         )
     prompt, completion, is_reported = entry["usage"]
     return Recording(

@@ -31,6 +31,8 @@ _RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 _READ_ERROR_BYTES: Final = 4000
 _SHOWN_ERROR_CHARACTERS: Final = 300  # far fewer than are read, so that no key is cut before it is redacted
 _LONGEST_CONNECT_SECONDS: Final = 5.0
+_CONNECT_SHARE: Final = 0.5
+"""Of an attempt's time: a connection not made until then is told apart from an answer that is late."""
 
 
 class _RetryableError(Exception):
@@ -95,12 +97,13 @@ class OpenAiModel:
         self._endpoint = base_url.rstrip("/") + "/chat/completions"
         self._shown_host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
         self._api_key = api_key
+        self._connect_seconds = min(_CONNECT_SHARE * timeout, _LONGEST_CONNECT_SECONDS)
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         self._client = httpx2.AsyncClient(
             headers=headers,
-            timeout=httpx2.Timeout(timeout, connect=min(timeout, _LONGEST_CONNECT_SECONDS)),
+            timeout=httpx2.Timeout(timeout, connect=self._connect_seconds),
             limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
             follow_redirects=False,
             trust_env=trust_env,
@@ -123,9 +126,10 @@ class OpenAiModel:
         await self._client.aclose()
 
     async def complete(self, request: Request) -> Completion:
-        """Return the endpoint's answer; raises a subclass of LlmError."""
+        """Return the endpoint's answer; raises a subclass of LlmError, sent if any attempt was."""
         import stamina
 
+        was_sent = False
         try:
             async for attempt in stamina.retry_context(
                 on=_how_long_to_wait,
@@ -136,11 +140,15 @@ class OpenAiModel:
                 wait_jitter=0.3,
             ):
                 with attempt:
-                    return await self._attempt(request)
+                    try:
+                        return await self._attempt(request)
+                    except _RetryableError as error:
+                        was_sent |= error.cause.was_sent
+                        raise
         except _RetryableError as error:
-            raise type(error.cause)(self._redacted(error.cause)) from None
+            raise type(error.cause)(self._redacted(error.cause), was_sent=was_sent) from None
         except LlmError as error:
-            raise type(error)(self._redacted(error)) from None
+            raise type(error)(self._redacted(error), was_sent=was_sent or error.was_sent) from None
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _attempt(self, request: Request) -> Completion:
@@ -165,16 +173,25 @@ class OpenAiModel:
                 else:
                     whole = b"".join([piece async for piece in self._pieces(response)])
                     answer.add(_parse(whole), "message")
+        except httpx2.ConnectTimeout as error:
+            raise TimeoutExceededError(
+                f"{self._shown_host} took no connection within {self._connect_seconds:g} s", was_sent=False
+            ) from error
+        except (httpx2.ConnectError, httpx2.ProxyError, httpx2.UnsupportedProtocol) as error:
+            raise _RetryableError(self._unreachable(error, was_sent=False)) from error
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise TimeoutExceededError(
                 f"{self._shown_host} gave no complete answer within {self.timeout:g} s"
             ) from error
         except httpx2.TransportError as error:
-            problem = UnreachableError(f"{self._shown_host}: {self._redacted(error) or type(error).__name__}")
-            raise _RetryableError(problem) from error
+            raise _RetryableError(self._unreachable(error, was_sent=True)) from error
         except httpx2.HTTPError as error:
             raise MalformedError(f"{self._shown_host}: {error}") from error
         return answer.completion(request, loop.time() - start)
+
+    def _unreachable(self, error: Exception, *, was_sent: bool) -> UnreachableError:
+        words = self._redacted(error) or type(error).__name__
+        return UnreachableError(f"{self._shown_host}: {words}", was_sent=was_sent)
 
     async def _refuse_bad_status(self, response: "httpx2.Response") -> None:
         """Raise unless the status is 200."""

@@ -24,8 +24,13 @@ class LlmError(PipelineError):
     """Base of the tree; an analyst who meets one abstains."""
 
     kind: ClassVar[str] = "error"
-    was_sent: ClassVar[bool] = True
-    """Whether the endpoint may have worked (and may bill) for the request."""
+    was_sent: bool = True
+    """Whether the endpoint may have worked (and may bill) for the request; each kind has its default."""
+
+    def __init__(self, message: str, *, was_sent: bool | None = None) -> None:
+        super().__init__(message)
+        if was_sent is not None:
+            self.was_sent = was_sent
 
 
 class TimeoutExceededError(LlmError):
@@ -35,7 +40,7 @@ class TimeoutExceededError(LlmError):
 
 
 class UnreachableError(LlmError):
-    """No connection could be made, or it broke before the answer was complete."""
+    """No connection could be made (then nothing was sent), or it broke before the answer was complete."""
 
     kind = "unreachable"
 

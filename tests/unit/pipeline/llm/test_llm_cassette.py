@@ -6,7 +6,12 @@ import pytest
 
 from pytest_tradeperf.pipeline import virtual_time
 from pytest_tradeperf.pipeline.llm.cassette import Cassette, Mode
-from pytest_tradeperf.pipeline.llm.errors import CassetteError, LlmError, TimeoutExceededError
+from pytest_tradeperf.pipeline.llm.errors import (
+    CassetteError,
+    LlmError,
+    TimeoutExceededError,
+    UnreachableError,
+)
 
 
 def echo(request):
@@ -57,6 +62,14 @@ def test_failures_are_recorded_and_fail_again(tmp_path, scripted, ask):
     record(tmp_path / "tape", scripted(lambda _: TimeoutExceededError("late"), 3.0), [ask()])
     (error,), seconds = replay(tmp_path / "tape", [ask()], speed=1)
     assert (type(error), str(error), seconds) == (TimeoutExceededError, "late", 3.0)
+
+
+@pytest.mark.parametrize("was_sent", [True, False])
+def test_a_replayed_failure_costs_what_the_recorded_one_did(tmp_path, scripted, ask, was_sent):
+    model = scripted(lambda _: UnreachableError("refused", was_sent=was_sent))
+    record(tmp_path / "tape", model, [ask()])
+    (error,), _ = replay(tmp_path / "tape", [ask()])
+    assert error.was_sent is was_sent
 
 
 def test_repeated_calls_replay_in_their_order_and_the_last_answers_the_rest(tmp_path, scripted, ask):

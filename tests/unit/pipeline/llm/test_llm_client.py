@@ -234,6 +234,7 @@ def test_a_truncated_stream_is_no_answer(http, ask):
     got, _ = complete(http, [reply], ask(), attempts=1)
     assert isinstance(got, UnreachableError)
     assert "before it was complete" in str(got)
+    assert got.was_sent
 
 
 def test_nobody_listening_is_unreachable(ask):
@@ -243,8 +244,44 @@ def test_nobody_listening_is_unreachable(ask):
         ) as model:
             await model.complete(ask())
 
-    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1"):
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1") as caught:
         asyncio.run(main())
+    assert not caught.value.was_sent
+
+
+@pytest.mark.parametrize(
+    ("failures", "kind", "was_sent"),
+    [
+        ([httpx2.ConnectError], UnreachableError, False),
+        ([httpx2.ProxyError], UnreachableError, False),
+        ([httpx2.ConnectTimeout], TimeoutExceededError, False),
+        ([httpx2.ReadTimeout], TimeoutExceededError, True),
+        ([httpx2.ReadError], UnreachableError, True),
+        ([httpx2.ReadError, httpx2.ConnectError], UnreachableError, True),
+        ([httpx2.ReadError, httpx2.ConnectTimeout], TimeoutExceededError, True),
+        ([httpx2.ReadError, None], RateLimitedError, True),
+        ([None], RateLimitedError, False),
+    ],
+)
+def test_what_no_attempt_could_send_was_not_sent(ask, failures, kind, was_sent):
+    left = list(failures)
+
+    class Failing(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            failure = left.pop(0)
+            if failure is None:
+                return httpx2.Response(429, stream=httpx2.ByteStream(b""))
+            raise failure("no luck")
+
+    async def main():
+        async with OpenAiModel(
+            base_url="http://x/v1", model="tiny", transport=Failing(), attempts=len(failures)
+        ) as model:
+            await model.complete(ask())
+
+    with pytest.raises(kind) as caught:
+        virtual_time.run(main())
+    assert caught.value.was_sent is was_sent
 
 
 @pytest.mark.parametrize("is_streaming", [True, False])

@@ -6,8 +6,13 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_tradeperf.pipeline import virtual_time
-from pytest_tradeperf.pipeline.llm.errors import BudgetError, MalformedError, TimeoutExceededError
-from pytest_tradeperf.pipeline.llm.ledger import Ledger
+from pytest_tradeperf.pipeline.llm.errors import (
+    BudgetError,
+    MalformedError,
+    TimeoutExceededError,
+    UnreachableError,
+)
+from pytest_tradeperf.pipeline.llm.ledger import Ledger, Prices
 from pytest_tradeperf.pipeline.llm.queue import WorkQueue
 from pytest_tradeperf.pipeline.llm.service import AnswerService, QuestionError, read_answer, short_schema
 
@@ -88,6 +93,22 @@ def test_nothing_is_sent_over_budget(scripted, ask):
     (error,), statement, *_ = asking(model, ask(), ledger=Ledger(max_tokens=10))
     assert isinstance(error.cause, BudgetError)
     assert (model.asked, statement.calls, statement.refused) == ([], 0, 1)
+
+
+def test_connections_refused_cost_nothing(scripted, ask):
+    refused = scripted(lambda _: UnreachableError("nobody listens", was_sent=False))
+    ledger = Ledger(max_tokens=2000, max_cost_usd=1.0, prices=Prices(prompt=1000, completion=1000))
+    for _ in range(12):
+        (error,), statement, *_ = asking(refused, ask(), ledger=ledger)
+        assert isinstance(error.cause, UnreachableError)
+    assert (statement.calls, statement.unaccounted_tokens, statement.cost_usd) == (0, 0, 0)
+    assert ledger.remaining_tokens == 2000
+
+
+def test_a_connection_that_broke_on_the_way_is_paid(scripted, ask):
+    broken = scripted(lambda _: UnreachableError("reset"))
+    _, statement, *_ = asking(broken, ask(), ledger=Ledger(max_tokens=2000))
+    assert statement.unaccounted_tokens > 0
 
 
 def test_equal_questions_are_paid_once(scripted, ask):
