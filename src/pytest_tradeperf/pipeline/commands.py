@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -152,7 +153,9 @@ def _resolved(options: dict[str, Any]) -> Resolved | None:
     for pair in options["pairs"]:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise click.UsageError(f"--set {pair!r} has no '=': write --set NAME=VALUE")
+            # no more than a name: what follows may be a key
+            start = re.match(r"[\w-]*", pair)
+            raise click.UsageError(f"--set {start and start[0]!r} has no '=': write --set NAME=VALUE")
         given[name.strip().replace("-", "_")] = value
     try:
         settings = resolve(environment=os.environ, options=given, file=options["file"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_tradeperf.pipeline.errors import SettingError
+from pytest_tradeperf.pipeline.masking import STARS, without_secrets
 
 PREFIX: Final = "TRADEPERF_"
 DEFAULT_FILE: Final = "tradeperf.toml"
@@ -143,7 +144,7 @@ class Resolved:
         for setting in fields(PipelineConfig):
             value = getattr(self.config, setting.name)
             kind, origin = setting.metadata["kind"], self.origins[setting.name]
-            text = _toml("***" if kind == "secret" and value else _without_password(value))
+            text = _toml(STARS if kind == "secret" and value else _shown(value))
             line = f"{setting.name} = {text}"
             if kind == "secret" and value:
                 line = f"# {line}"  # a file made from this must not set the key to stars
@@ -253,7 +254,9 @@ def _read(setting: "Field[Any]", raw: object, place: str) -> object:
     try:
         if kind == "tickers":
             return parse_tickers(raw)  # type: ignore[arg-type]  # refuses what is neither text nor a list
-        if kind in ("text", "secret", "choice"):
+        if kind == "secret":
+            return _secret(raw)
+        if kind in ("text", "choice"):
             return _text(raw, spec["choices"])
         if kind == "flag":
             return _flag(raw)
@@ -266,10 +269,24 @@ def _read(setting: "Field[Any]", raw: object, place: str) -> object:
 
 def _text(raw: object, choices: Sequence[str]) -> str:
     if not isinstance(raw, str) or not raw.isprintable():
-        raise SettingError(f"expected one line of text, not {raw!r:.60}")
+        raise SettingError(f"expected one line of text, not {_shown(raw)!r:.60}")
     if choices and raw not in choices:
         raise SettingError(f"expected one of {', '.join(choices)}, not {raw!r:.60}")
     return raw
+
+
+def _secret(raw: object) -> str:
+    """Return a key without the white space that files end with; no error shows any of it."""
+    if not isinstance(raw, str):
+        raise SettingError(f"expected one line of text, not {type(raw).__name__} (not shown: it is secret)")
+    text = raw.strip()
+    for place, character in enumerate(text, 1):
+        if not character.isprintable():
+            raise SettingError(
+                f"expected one line of text (not shown: it is secret); character {place} of {len(text)} is"
+                f" U+{ord(character):04X}: check how it was pasted"
+            )
+    return text
 
 
 def _flag(raw: object) -> bool:
@@ -299,9 +316,9 @@ def _number(raw: object, kind: str, low: float, high: float) -> float | int:
     return int(value) if kind == "count" else value
 
 
-def _without_password(value: object) -> object:
-    """Return a URL without its password; everything else as it is."""
-    return re.sub(r"(://[^/\s:@]+):[^/\s@]+@", r"\1:***@", value) if isinstance(value, str) else value
+def _shown(value: object) -> object:
+    """Return a URL without its secrets; everything else as it is."""
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _toml(value: object) -> str:

@@ -104,6 +104,36 @@ def test_a_key_is_not_in_the_repr():
     assert "sk-1" not in repr(PipelineConfig(llm_api_key="sk-1"))
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n", " "])
+def test_a_key_from_a_file_loses_its_line_end(ending):
+    assert resolve(environment={"TRADEPERF_LLM_API_KEY": f"sk-1{ending}"}).config.llm_api_key == "sk-1"
+
+
+@pytest.mark.parametrize("raw", ["sk-VERY\nSECRET", "sk-VERY\u200bSECRET", ["sk-VERYSECRET"]])
+def test_a_key_that_cannot_be_used_is_not_shown(raw, tmp_path):
+    with pytest.raises(SettingError, match="llm-api-key: expected one line of text") as caught:
+        resolve(environment={}, options={"llm_api_key": raw}, folder=tmp_path)
+    assert "VERY" not in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_the_place_of_an_invisible_character_in_a_key_is_told(tmp_path):
+    with pytest.raises(SettingError, match=r"character 3 of 4 is U\+200B"):
+        resolve(environment={}, options={"llm_api_key": "sk\u200b1"}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "store", ["postgresql://bob:s3cr/et@db/x", "postgresql://db/x?user=bob&password=s3cr/et"]
+)
+def test_a_password_anywhere_in_an_address_is_hidden(store, tmp_path):
+    shown = resolve(environment={}, options={"store": store}, folder=tmp_path).as_toml()
+    assert "s3cr" not in shown
+    assert "bob" in shown
+    with pytest.raises(SettingError, match="expected one line of text") as caught:
+        resolve(environment={}, options={"store": f"{store}\n"}, folder=tmp_path)
+    assert "s3cr" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -205,6 +205,24 @@ def test_wrong_input_is_one_clear_line(command, arguments, environment, message,
     assert "Traceback" not in done.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--set", "llm_api_key:sk-VERYSECRET"], {}),
+        ([], {"TRADEPERF_LLM_API_KEY": "sk-VERY\u200bSECRET"}),
+        ([], {"TRADEPERF_LLM_API_KEY": "sk-VERY SECRET", "TRADEPERF_LLM_URL": "http://127.0.0.1:1/v1"}),
+        (["--llm-url", "ftp://bob:VERYSECRET@host/v1"], {}),
+        (["--set", "store=mysql://db?user=bob&password=VERYSECRET"], {}),
+    ],
+)
+def test_no_error_shows_a_secret(arguments, environment, tmp_path):
+    done = invoke(commands.cycle, "--output", tmp_path, *arguments, **environment)
+    assert done.exit_code in (1, 2)
+    assert "Error: " in done.stderr
+    assert "VERY" not in done.output
+    assert "SECRET" not in done.output
+
+
 def test_an_output_that_is_a_file_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     done = invoke(commands.morning, "--output", tmp_path / "file", "--set", "store=off", "--tickers", "IBM")

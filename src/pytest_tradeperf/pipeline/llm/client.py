@@ -23,6 +23,7 @@ from pytest_tradeperf.pipeline.llm.errors import (
 )
 from pytest_tradeperf.pipeline.llm.messages import Completion, Request, Usage
 from pytest_tradeperf.pipeline.llm.tokens import count_tokens, prompt_tokens
+from pytest_tradeperf.pipeline.masking import quoted
 
 if TYPE_CHECKING:
     import httpx2
@@ -85,7 +86,7 @@ class OpenAiModel:
 
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"base_url must be like 'http://127.0.0.1:11434/v1', not {base_url!r}")
+            raise ValueError(f"base_url must be like 'http://127.0.0.1:11434/v1', not {quoted(base_url)}")
         if not timeout > 0 or attempts < 1:
             raise ValueError(
                 f"timeout must be above 0 and attempts at least 1, not {timeout!r}, {attempts!r}"

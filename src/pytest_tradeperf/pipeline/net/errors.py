@@ -16,13 +16,9 @@
     └── DeadlineError          the whole request, with its retries and waits, ran out of time
 """
 
-import re
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pytest_tradeperf.pipeline.errors import PipelineError
-
-_SECRET = re.compile(r"key|token|secret|password|passwd|auth|signature", re.IGNORECASE)
 
 
 class NetworkError(PipelineError):
@@ -118,21 +114,3 @@ class DeadlineError(NetworkError):
     """The whole request, with its retries and waits, ran out of time."""
 
     kind = "deadline"
-
-
-def redacted(url: str) -> str:
-    """Return `url` fit for messages and logs: without user, password and values that look secret.
-
-    >>> redacted("https://me:pw@host.example/path?s=AAPL&apikey=12345")
-    'https://host.example/path?s=AAPL&apikey=...'
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(an unreadable address)"
-    host = parts.netloc.rpartition("@")[2]
-    pairs = [
-        (name, "..." if _SECRET.search(name) else value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-    ]
-    return urlunsplit((parts.scheme, host, parts.path, urlencode(pairs, safe="."), ""))

@@ -20,6 +20,7 @@ import stamina
 from hishel import AsyncBaseStorage, CacheOptions, Entry
 from hishel.httpx2 import AsyncCacheTransport
 
+from pytest_tradeperf.pipeline.masking import quoted, redacted
 from pytest_tradeperf.pipeline.net.errors import (
     DeadlineError,
     MalformedError,
@@ -28,7 +29,6 @@ from pytest_tradeperf.pipeline.net.errors import (
     RateLimitedError,
     RedirectRefusedError,
     UnreachableError,
-    redacted,
 )
 from pytest_tradeperf.pipeline.net.flight import SingleFlight
 from pytest_tradeperf.pipeline.net.gate import ACCEPT, FETCHED_AT, FRESH_S, VALUE, Gate
@@ -176,7 +176,9 @@ class Fetcher:
         try:
             full = str(httpx2.URL(url, params=dict(params)) if params else httpx2.URL(url))
         except (httpx2.InvalidURL, TypeError) as error:
-            raise UnreachableError(f"{redacted(url)!r:.200} is not an address: {error}") from error
+            # the library's own words may quote a piece of a password as a bad port
+            why = "" if "@" in str(url) else f": {error}"
+            raise UnreachableError(f"{quoted(url)} is not an address{why}") from error
         self._counters.counts["requests"] += 1
         if full in self._flights:
             self._counters.counts["joined"] += 1

@@ -15,6 +15,7 @@ import httpx2
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
+from pytest_tradeperf.pipeline.masking import redacted
 from pytest_tradeperf.pipeline.net.errors import (
     CircuitOpenError,
     MalformedError,
@@ -26,7 +27,6 @@ from pytest_tradeperf.pipeline.net.errors import (
     SourceTimeoutError,
     TooLargeError,
     UnreachableError,
-    redacted,
 )
 from pytest_tradeperf.pipeline.net.metrics import NetCounters
 from pytest_tradeperf.pipeline.net.pacer import Pacer

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 
 from pytest_tradeperf.pipeline.errors import MissingExtraError, SettingError
+from pytest_tradeperf.pipeline.masking import quoted
 from pytest_tradeperf.pipeline.store.codec import details_text
 
 if TYPE_CHECKING:
@@ -51,10 +52,7 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (sa.exc.ArgumentError, ValueError, TypeError) as error:
-        shown = repr(url) if "@" not in str(url) else "with credentials"
-        message = (
-            f"store URL {shown} cannot be read: expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-        )
+        message = f"store URL ({quoted(url)}) cannot be read: expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         raise SettingError(message) from error
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")

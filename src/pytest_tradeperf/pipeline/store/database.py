@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from pytest_tradeperf.pipeline.errors import DataError, StoreError
+from pytest_tradeperf.pipeline.masking import without_query_secrets
 from pytest_tradeperf.pipeline.store.connection import (
     SlowQuery,
     database_file,
@@ -41,7 +42,7 @@ class Database:
     ) -> None:
         parsed = parse_url(url)
         self.file: Final = database_file(parsed)
-        self.name: Final = parsed.render_as_string(hide_password=True)
+        self.name: Final = without_query_secrets(parsed.render_as_string(hide_password=True))
         self.engine: Final = open_engine(parsed, settings, on_slow=on_slow)
         self._lock = threading.Lock()
         self._is_ready = False

@@ -284,6 +284,13 @@ def test_what_no_attempt_could_send_was_not_sent(ask, failures, kind, was_sent):
     assert caught.value.was_sent is was_sent
 
 
+@pytest.mark.parametrize("base_url", ["bob:s3cret@host/v1", "ftp://bob:s3cret@host", "host?key=s3cret"])
+def test_an_address_that_cannot_be_used_is_named_without_its_password(base_url):
+    with pytest.raises(ValueError, match="base_url must be like") as caught:
+        OpenAiModel(base_url=base_url, model="m")
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("is_streaming", [True, False])
 def test_a_hundred_megabytes_are_cut_off(http, ask, is_streaming):
     sent = 0

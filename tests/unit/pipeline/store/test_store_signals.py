@@ -347,11 +347,29 @@ def test_only_records_can_be_added(store: SignalStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "no url", "mysql://u:hunter2@h/d", "postgresql://u:hunter2@h:port/d", None]
+    "bad",
+    [
+        "",
+        "no url",
+        "no url?password=hunter2",
+        "mysql://u:hunter2@h/d",
+        "postgresql://u:hunter2@h:port/d",
+        None,
+    ],
 )
 def test_a_url_that_cannot_be_used_is_named_without_its_password(bad: Any) -> None:
     with pytest.raises(SettingError, match="expected sqlite:///FILE or postgresql") as caught:
         SignalStore(bad)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_in_the_query_is_in_no_name() -> None:
+    pytest.importorskip("psycopg")
+    url = "postgresql://127.0.0.1:1/db?user=bob&password=hunter2"
+    with SignalStore(url) as store:
+        assert store.name == "postgresql+psycopg://127.0.0.1:1/db?password=***&user=bob"
+        with pytest.raises(StoreUnavailableError) as caught:
+            store.decisions()
     assert "hunter2" not in str(caught.value)
 
 
