@@ -41,7 +41,6 @@ def _setting(
 ) -> Any:
     return field(
         default=default,
-        repr=kind != "secret",
         metadata={"kind": kind, "help": text, "low": low, "high": high, "choices": tuple(choices)},
     )
 
@@ -123,6 +122,14 @@ class PipelineConfig:
             object.__setattr__(self, setting.name, value)
         if self.source == "off" and self.llm_url == "world":
             raise SettingError("llm_url 'world' needs source 'world': with source 'off' no world runs")
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{setting.name}={_shown(getattr(self, setting.name))!r}"
+            for setting in fields(self)
+            if setting.metadata["kind"] != "secret"
+        )
+        return f"PipelineConfig({', '.join(shown)})"
 
     @property
     def feeds_seconds(self) -> float:

@@ -102,6 +102,7 @@ def test_what_is_shown_can_be_read_back_and_hides_secrets(tmp_path):
 
 def test_a_key_is_not_in_the_repr():
     assert "sk-1" not in repr(PipelineConfig(llm_api_key="sk-1"))
+    assert "store='postgresql://me:***@db/x'" in repr(PipelineConfig(store="postgresql://me:pa55@db/x"))
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", " "])

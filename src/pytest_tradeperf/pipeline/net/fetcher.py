@@ -174,11 +174,14 @@ class Fetcher:
             If the source failed and no copy younger than the policy's ``stale_s`` is there.
         """
         try:
-            full = str(httpx2.URL(url, params=dict(params)) if params else httpx2.URL(url))
+            address = httpx2.URL(url, params=dict(params)) if params else httpx2.URL(url)
         except (httpx2.InvalidURL, TypeError) as error:
             # the library's own words may quote a piece of a password as a bad port
             why = "" if "@" in str(url) else f": {error}"
             raise UnreachableError(f"{quoted(url)} is not an address{why}") from error
+        if address.scheme not in {"http", "https"} or not address.host:
+            raise UnreachableError(f"{quoted(url)} is not an address: expected https://HOST/PATH")
+        full = str(address)
         self._counters.counts["requests"] += 1
         if full in self._flights:
             self._counters.counts["joined"] += 1

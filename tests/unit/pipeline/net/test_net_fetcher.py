@@ -480,12 +480,23 @@ async def test_what_is_no_address_is_unreachable_and_not_a_traceback(url: str) -
             await fetcher.get(url, messages)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/x?apikey=hunter2",
+        "http://bob:hunter2@127.0.0.1:1/x",
+        "http://bob:hunter2/et@127.0.0.1:1/x",
+        "bob:hunter2@127.0.0.1:1/x",
+    ],
+)
 @pytest.mark.asyncio
-async def test_a_secret_in_the_address_is_in_no_message_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_secret_in_the_address_is_in_no_message_and_no_log(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     async with Fetcher(POLICY, trust_env=False) as fetcher:
         with pytest.raises(UnreachableError) as caught:
-            await fetcher.get("http://127.0.0.1:1/x?apikey=hunter2", messages)
+            await fetcher.get(url, messages)
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in caplog.text
 
