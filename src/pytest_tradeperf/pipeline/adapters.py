@@ -12,11 +12,11 @@ from typing import Final
 from pytest_tradeperf.pipeline.altdata.collect import Collection, collect
 from pytest_tradeperf.pipeline.altdata.model import Source
 from pytest_tradeperf.pipeline.debate.decision import Action
-from pytest_tradeperf.pipeline.desk import TRADES, OpenTrade, Outcome
+from pytest_tradeperf.pipeline.desk import OpenTrade, Outcome
 from pytest_tradeperf.pipeline.marketdata.network import NetworkBars
 from pytest_tradeperf.pipeline.research import Heard, Loaded, News
 from pytest_tradeperf.pipeline.store import Decision as StoredDecision
-from pytest_tradeperf.pipeline.store import SignalStore
+from pytest_tradeperf.pipeline.store import Execution, SignalStore
 
 _READ_KINDS: Final = ("headline", "message")
 """What analysts read, in this order: an editor's words before a crowd's."""
@@ -100,23 +100,10 @@ class StoreRecorder:
     def record(self, outcomes: Sequence[Outcome]) -> int:
         """Return how many decisions were new to the store.
 
-        A buy or sell against an open trade closes it at today's price; one in its direction opens no
-        second trade.
+        A buy or sell against an open trade closes it at today's price; one in its direction, or without
+        a size, opens none. All of it waits in the store's outbox while the database is away.
         """
-        open_trades = self._store.open_trades()
-        decisions = []
-        for outcome in outcomes:
-            action, price = outcome.decision.action, outcome.researched.price
-            mine = [trade for trade in open_trades if trade.symbol == outcome.decision.ticker]
-            if action in TRADES and price is not None:
-                for trade in mine:
-                    if trade.action != action:
-                        self._store.close_trade(
-                            trade.key, closed_at=outcome.researched.as_of, exit_price=price
-                        )
-            is_held = any(trade.action == action and trade.quantity for trade in mine)
-            decisions.append(_stored(outcome, is_held=is_held))
-        return self._store.add(decisions)
+        return self._store.add([Execution(decision=_stored(outcome)) for outcome in outcomes])
 
     def open_trades(self) -> list[OpenTrade]:
         """Return the trades nothing has closed, oldest first; those without size or price are none."""
@@ -132,7 +119,7 @@ class StoreRecorder:
         ]
 
 
-def _stored(outcome: Outcome, *, is_held: bool) -> StoredDecision:
+def _stored(outcome: Outcome) -> StoredDecision:
     decision, position = outcome.decision, outcome.position
     record = decision.record
     falls = decision.action is Action.SELL and decision.probability is not None
@@ -145,7 +132,8 @@ def _stored(outcome: Outcome, *, is_held: bool) -> StoredDecision:
         probability=1 - decision.probability
         if falls and decision.probability is not None
         else decision.probability,
-        quantity=abs(position.quantity) if position and not is_held else None,
+        opens_trade=position is not None and position.quantity != 0,
+        quantity=abs(position.quantity) if position else None,
         entry_price=position.entry_price if position else outcome.researched.price,
         stop_price=position.stop_price if position else None,
         source=decision.arm.value,

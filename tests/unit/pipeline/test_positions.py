@@ -13,7 +13,7 @@ from pytest_tradeperf.pipeline.marketdata import load_bars
 from pytest_tradeperf.pipeline.positions import RiskSizer
 from pytest_tradeperf.pipeline.research import News, research_ticker
 from pytest_tradeperf.pipeline.risk import Limits
-from pytest_tradeperf.pipeline.store import SignalStore
+from pytest_tradeperf.pipeline.store import SignalStore, StoreUnavailableError
 
 AS_OF = datetime(2013, 3, 1, 23, 59, 59, tzinfo=UTC)
 LOOSE = Limits(max_position=1.0, max_sector=1.0, max_gross=10.0, max_net=10.0, max_short=10.0)
@@ -115,6 +115,38 @@ def test_decisions_are_stored_once_and_trades_open_once_and_close_when_turned():
         assert [row[1] for row in stored(store)] == ["buy", "buy", "sell"]
         kept = store.decisions()[0]
         assert kept.details["stop_reason"] == "consensus"
+
+
+def bought(day):
+    found = outcome("IBM", 0.75, as_of=datetime(2013, 3, day, tzinfo=UTC))
+    sized = RiskSizer(100_000, limits=LOOSE).size([found], [])["IBM"]
+    return replace(found, position=sized)
+
+
+def test_the_same_opinion_every_day_is_one_open_trade():
+    with SignalStore("sqlite://") as store:
+        for day in (1, 2, 3):
+            StoreRecorder(store).record([bought(day)])
+        assert len(store.decisions()) == 3
+        assert [trade.as_of.day for trade in store.open_trades()] == [1]
+
+
+def test_an_opinion_without_a_size_opens_no_trade():
+    with SignalStore("sqlite://") as store:
+        assert StoreRecorder(store).record([outcome("IBM", 0.75)]) == 1
+        assert store.open_trades() == []
+
+
+def test_a_desk_whose_store_is_no_database_keeps_its_decisions(tmp_path):
+    file = tmp_path / "decisions.db"
+    file.write_bytes(b"not the bytes you are looking for" * 100)
+    with SignalStore(f"sqlite:///{file}") as store:
+        with pytest.raises(StoreUnavailableError, match="not a database") as caught:
+            StoreRecorder(store).record([bought(1)])
+        assert caught.value.kept_in is not None
+        file.unlink()
+        assert store.flush_outbox() == 1
+        assert len(store.open_trades()) == 1
 
 
 def test_an_abstention_is_stored_as_one():

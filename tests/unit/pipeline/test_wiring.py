@@ -22,6 +22,7 @@ from pytest_tradeperf.pipeline.llm.client import OpenAiModel
 from pytest_tradeperf.pipeline.llm.errors import LlmError
 from pytest_tradeperf.pipeline.marketdata import load_bars
 from pytest_tradeperf.pipeline.research import Mood, Silence
+from pytest_tradeperf.pipeline.store import SignalStore
 from pytest_tradeperf.pipeline.wiring import debate_settings, ledger, opened
 
 
@@ -61,6 +62,19 @@ def test_the_same_again_stores_nothing_new_and_decides_the_same(tmp_path):
     first, second = cycle_of(config), cycle_of(config)
     assert [o.decision.record for o in first.outcomes] == [o.decision.record for o in second.outcomes]
     assert (first.stored, second.stored) == (5, 0)
+
+
+def test_a_cycle_whose_store_is_damaged_leaves_its_decisions_in_the_outbox(tmp_path):
+    file = tmp_path / "decisions.db"
+    file.write_bytes(b"not the bytes you are looking for" * 100)
+    config = PipelineConfig(output=str(tmp_path), charts=False)
+    result = cycle_of(config)
+    assert result.stored == 0
+    assert any("5 records are kept in" in line for line in result.degraded)
+    file.unlink()
+    with SignalStore(f"sqlite:///{file}") as store:
+        assert store.flush_outbox() == 5
+    assert cycle_of(config).stored == 0  # the same decisions again
 
 
 def test_the_loopback_model_is_asked_over_http_and_the_ledger_holds_its_usage(tmp_path):

@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.store.errors import StoreUnavailableError
     from pytest_tradeperf.pipeline.store.facts import Neighbours
     from pytest_tradeperf.pipeline.store.nearest import Setups
-    from pytest_tradeperf.pipeline.store.records import Decision, Signal
+    from pytest_tradeperf.pipeline.store.records import Decision, Execution, Signal
     from pytest_tradeperf.pipeline.store.settings import StoreSettings
     from pytest_tradeperf.pipeline.store.signals import SignalStore
 
 __all__ = [
     "Decision",
+    "Execution",
     "FaissSetups",
     "Neighbours",
     "QuantisedSetups",
@@ -29,6 +30,7 @@ __all__ = [
 
 _HOMES = {
     "Decision": "records",
+    "Execution": "records",
     "FaissSetups": "approximate",
     "Neighbours": "facts",
     "QuantisedSetups": "approximate",

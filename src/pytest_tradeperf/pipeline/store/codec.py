@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pytest_tradeperf.pipeline.errors import DataError
-from pytest_tradeperf.pipeline.store.records import Decision, Signal
+from pytest_tradeperf.pipeline.store.records import Decision, Execution, Record, Signal
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from numpy.typing import NDArray
 
-KINDS: Final[Mapping[str, type[Decision | Signal]]] = {"decision": Decision, "signal": Signal}
+KINDS: Final[Mapping[str, type[Decision | Signal]]] = {
+    "decision": Decision,
+    "execution": Decision,
+    "signal": Signal,
+}
 DECISION_FIELDS: Final = tuple(part.name for part in fields(Decision))
 SIGNAL_FIELDS: Final = tuple(part.name for part in fields(Signal))
-TIMES: Final = frozenset({"as_of", "created_at", "closed_at"})
+TIMES: Final = frozenset({"as_of", "created_at", "closed_at", "outcome_at"})
 # int8 from -127 to 127: symmetric, so that the sign of a feature never costs precision.
 INT8_STEPS: Final = 127.0
 # Made once: making an encoder costs more than most records take to encode.
@@ -90,7 +94,7 @@ def signal_of(row: sa.Row[Any]) -> Signal:
     return Signal(**values)
 
 
-def to_line(record: Decision | Signal) -> str:
+def to_line(record: Record) -> str:
     """Return a record as one line of JSON, vector in full precision.
 
     Raises
@@ -98,14 +102,14 @@ def to_line(record: Decision | Signal) -> str:
     DataError
         `details` holds something that JSON cannot.
     """
-    kind = "decision" if isinstance(record, Decision) else "signal"
-    values = {part.name: getattr(record, part.name) for part in fields(record)}
+    kind, plain = type(record).__name__.lower(), record.decision if isinstance(record, Execution) else record
+    values = {part.name: getattr(plain, part.name) for part in fields(plain)}
     for name in TIMES & values.keys():
         values[name] = values[name] and values[name].isoformat()
     return json.dumps({"kind": kind} | values, default=_plain, allow_nan=False)
 
 
-def from_line(line: str) -> Decision | Signal:
+def from_line(line: str) -> Record:
     """Return the record that :func:`to_line` wrote.
 
     Raises
@@ -114,10 +118,11 @@ def from_line(line: str) -> Decision | Signal:
         The line is not one of its lines.
     """
     values = json.loads(line)
-    kind = KINDS[values.pop("kind")]
+    kind = values.pop("kind")
     for name in TIMES & values.keys():
         values[name] = values[name] and datetime.fromisoformat(values[name])
-    return kind(**values)
+    record = KINDS[kind](**values)
+    return Execution(decision=record) if kind == "execution" and isinstance(record, Decision) else record
 
 
 def details_text(value: object) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pytest_tradeperf.pipeline.store.records import Decision, Signal
+    from pytest_tradeperf.pipeline.store.records import Record
 
 
 class StoreUnavailableError(StoreError):
@@ -26,7 +26,7 @@ class StoreUnavailableError(StoreError):
     """
 
     def __init__(
-        self, message: str, *, unwritten: Sequence[Decision | Signal] = (), kept_in: Path | None = None
+        self, message: str, *, unwritten: Sequence[Record] = (), kept_in: Path | None = None
     ) -> None:
         super().__init__(message)
         self.unwritten = tuple(unwritten)

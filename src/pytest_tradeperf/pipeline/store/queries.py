@@ -55,21 +55,26 @@ def open_trades_query(symbol: str | None) -> sa.Select[Any]:
     """Return the statement for open trades by symbol, oldest first: the order of the partial index."""
     query = (
         sa.select(DECISIONS)
-        .where(OPEN_TRADE)
+        .where(OPEN_TRADE, DECISIONS.c.opens_trade)
         .order_by(DECISIONS.c.symbol, DECISIONS.c.as_of, DECISIONS.c.row)
     )
     return query if symbol is None else query.where(DECISIONS.c.symbol == symbol)
 
 
 def setups_query(source: str | None, timeframe: str | None, until: datetime | None) -> sa.Select[Any]:
-    """Return the statement for what nearest-neighbour search needs of each signal with a vector."""
+    """Return the statement for what nearest-neighbour search needs of each signal with a vector.
+
+    An outcome not known at `until` is NULL.
+    """
     columns = SIGNALS.c
+    latest = None if until is None else checked_time("until", until)
+    is_known = sa.true() if latest is None else columns.outcome_at <= latest
     query = (
         sa.select(
             columns.key,
             columns.symbol,
             columns.timeframe,
-            columns.outcome,
+            sa.case((is_known, columns.outcome)).label("outcome"),
             columns.vector,
             columns.vector_step,
         )
@@ -80,8 +85,8 @@ def setups_query(source: str | None, timeframe: str | None, until: datetime | No
         query = query.where(columns.source == source)
     if timeframe is not None:
         query = query.where(columns.timeframe == timeframe)
-    if until is not None:
-        query = query.where(columns.as_of <= checked_time("until", until))
+    if latest is not None:
+        query = query.where(columns.as_of <= latest)
     return query
 
 

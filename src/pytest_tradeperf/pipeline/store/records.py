@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pytest_tradeperf.pipeline.errors import DataError
 
@@ -45,10 +45,12 @@ class Decision:
     as_of
         Time of the last data the decision saw, with a time zone.
     action
-        ``buy`` or ``sell`` (a trade is open until `closed_at`), ``hold``, or ``abstain`` (no opinion could be
-        formed).
+        ``buy`` or ``sell`` (a trade is open until `closed_at`, see `opens_trade`), ``hold``, or ``abstain``
+        (no opinion could be formed).
     conviction
         Signed, in -1..1; below 0 expects a fall.
+    opens_trade
+        False for a buy or sell that opened nothing: one like it was open, or it got no size.
     probability
         Of the expected direction, in 0..1, or None.
     quantity, entry_price, stop_price, target_price
@@ -78,6 +80,7 @@ class Decision:
     as_of: datetime
     action: str
     conviction: float = 0.0
+    opens_trade: bool = True
     timeframe: str = "1d"
     probability: float | None = None
     quantity: float | None = None
@@ -100,6 +103,8 @@ class Decision:
             raise DataError(
                 f"action of {self.symbol} is {self.action!r}: expected one of {', '.join(ACTIONS)}"
             )
+        if not isinstance(self.opens_trade, bool):
+            raise DataError(f"opens_trade of {self.symbol} is {self.opens_trade!r}: expected True or False")
         _settle_number(self, "conviction", -1.0, 1.0)
         _settle_number(self, "probability", 0.0, 1.0)
         _settle_number(self, "quantity", 0.0, math.inf)
@@ -116,7 +121,24 @@ class Decision:
     @property
     def is_open(self) -> bool:
         """True while the trade it opened has not been closed."""
-        return self.action in TRADES and self.closed_at is None
+        return self.action in TRADES and self.opens_trade and self.closed_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """A decision that is acted on as it is stored, in the same transaction.
+
+    A buy or sell closes the open trades of its symbol in the other direction, at its `entry_price` and its
+    `as_of` (none where it has no price), and opens no second trade beside one of a size in its own direction:
+    it is stored with `opens_trade` False then.
+
+    Attributes
+    ----------
+    decision
+        What to act on; hold and abstain are only stored.
+    """
+
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +156,8 @@ class Signal:
         store).
     outcome
         Return that followed, as a fraction, or None while unknown.
+    outcome_at
+        When the outcome became known, with a time zone; None while there is none, or if that cannot be told.
     """
 
     symbol: str
@@ -142,6 +166,7 @@ class Signal:
     vector: Sequence[float] = ()
     timeframe: str = "1d"
     outcome: float | None = None
+    outcome_at: datetime | None = None
     label: str | None = None
     source: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -151,7 +176,17 @@ class Signal:
     def __post_init__(self) -> None:
         _check_common(self)
         _settle_number(self, "strength", -math.inf, math.inf)
+        if self.outcome_at is not None:
+            if self.outcome is None:
+                raise DataError(
+                    f"outcome_at of {self.symbol} is {self.outcome_at!r}: expected None without an outcome"
+                )
+            object.__setattr__(self, "outcome_at", checked_time("outcome_at", self.outcome_at))
         object.__setattr__(self, "vector", _checked_vector(self.symbol, self.vector))
+
+
+Record: TypeAlias = Decision | Signal | Execution
+"""What a store takes."""
 
 
 def checked_time(name: str, value: datetime) -> datetime:

@@ -1,6 +1,7 @@
 """Tables and indexes, and the version they are at.
 
-Version log: 1 = decisions, signals, schema_version.
+Version log: 1 = decisions, signals, schema_version. 2 = decisions.opens_trade, signals.outcome_at; an older
+database gets the columns on its first use.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pytest_tradeperf.pipeline.errors import StoreError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect
 
-VERSION: Final = 1
+VERSION: Final = 2
 # "trade" in ASCII; any number that nobody else locks.
 ADVISORY_LOCK: Final = 0x7472616465
 
@@ -70,6 +71,8 @@ DECISIONS: Final = sa.Table(
     sa.Column("as_of", UtcTime, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("action", sa.String(8), nullable=False),
+    # False: a buy or sell that opened nothing. The partial index leaves it in, so that older ones serve.
+    sa.Column("opens_trade", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("conviction", sa.Double, nullable=False),
     sa.Column("probability", sa.Double),
     sa.Column("quantity", sa.Double),
@@ -99,10 +102,14 @@ SIGNALS: Final = sa.Table(
     # NULL: float32. A number: int8, and what one step of it is worth.
     sa.Column("vector_step", sa.Double),
     sa.Column("outcome", sa.Double),
+    # When the outcome became known. NULL: nobody said.
+    sa.Column("outcome_at", UtcTime),
     sa.Column("label", sa.String(64)),
     sa.Column("source", sa.String(64), nullable=False),
     sa.Column("details", _JSON, nullable=False),
 )
+
+ADDED_IN_2: Final = (DECISIONS.c.opens_trade, SIGNALS.c.outcome_at)
 
 # Written out in SQL, not bound: a partial index is only used by a query that repeats its condition word for
 # word.
@@ -128,7 +135,7 @@ sa.Index(
 
 
 def has_schema(connection: Connection, name: str) -> bool:
-    """Return whether the tables are there; a read, so another writer does not hold it up.
+    """Return whether the tables are there, at this version; a read, so another writer does not hold it up.
 
     Raises
     ------
@@ -143,14 +150,26 @@ def has_schema(connection: Connection, name: str) -> bool:
             f"store {name} has schema version {found}, this package knows {VERSION}: upgrade pytest-tradeperf"
         )
         raise StoreError(message)
-    return found is not None
+    return bool(found == VERSION)
 
 
 def create_schema(connection: Connection) -> None:
     """Create what is missing, inside the caller's transaction; two processes may do so at once."""
-    if connection.dialect.name == "postgresql":
-        # Without it both would find no table and both create it; the second waits here instead.
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+    wait_for_others(connection)  # or both would find no table and both create it
     METADATA.create_all(connection)
-    if connection.scalar(sa.select(sa.func.count()).select_from(SCHEMA_VERSION)) == 0:
+    found = connection.scalar(sa.select(sa.func.max(SCHEMA_VERSION.c.version)))
+    if found == 1:
+        for column in ADDED_IN_2:
+            definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(sa.text(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}"))
+    if found != VERSION:
         connection.execute(sa.insert(SCHEMA_VERSION).values(version=VERSION, applied_at=datetime.now(UTC)))
+
+
+def wait_for_others(connection: Connection) -> None:
+    """Wait until no other transaction is past this call; the end of the caller's own lets the next one on.
+
+    A transaction that writes to SQLite is alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -15,14 +15,23 @@ from pytest_tradeperf.pipeline.errors import DataError, SettingError, StoreError
 from pytest_tradeperf.pipeline.store.codec import decision_of, decision_row, signal_of, signal_row
 from pytest_tradeperf.pipeline.store.database import Database
 from pytest_tradeperf.pipeline.store.errors import StoreUnavailableError
-from pytest_tradeperf.pipeline.store.outbox import Outbox, default_outbox
+from pytest_tradeperf.pipeline.store.executions import closed, closing, execute
+from pytest_tradeperf.pipeline.store.outbox import Drained, Outbox, default_outbox
 from pytest_tradeperf.pipeline.store.queries import (
     open_trades_query,
     records_query,
     setups_query,
     to_setups,
 )
-from pytest_tradeperf.pipeline.store.records import TRADES, Decision, Signal, checked_outcome, checked_time
+from pytest_tradeperf.pipeline.store.records import (
+    TRADES,
+    Decision,
+    Execution,
+    Record,
+    Signal,
+    checked_outcome,
+    checked_time,
+)
 from pytest_tradeperf.pipeline.store.schema import DECISIONS, SIGNALS
 from pytest_tradeperf.pipeline.store.settings import StoreSettings
 
@@ -51,7 +60,7 @@ class SignalStore:
 
     Nothing is connected before the first use. A batch is one transaction: all of it or nothing. A batch that
     cannot be stored because the database is locked, gone, full or damaged goes to the outbox and is stored
-    with the next batch that succeeds; the error says so and carries the records.
+    before the next batch that succeeds; the error says so and carries the records.
 
     Parameters
     ----------
@@ -119,8 +128,11 @@ class SignalStore:
         """Close all connections; an in-memory database is gone then."""
         self._database.close()
 
-    def add(self, records: Iterable[Decision | Signal]) -> int:
+    def add(self, records: Iterable[Record]) -> int:
         """Store a batch in one transaction and return how many were new.
+
+        What waits in the outbox is older and comes first, because an execution acts on what is open by then;
+        while that cannot be stored, the batch waits behind it.
 
         Raises
         ------
@@ -131,12 +143,15 @@ class SignalStore:
         """
         batch = list(records)
         for record in batch:
-            if not isinstance(record, (Decision, Signal)):
-                raise DataError(f"cannot store {record!r}: expected a Decision or a Signal")
+            if not isinstance(record, (Decision, Signal, Execution)):
+                raise DataError(f"cannot store {record!r}: expected a Decision or a Signal, or an Execution")
         if not batch:
             return 0
         try:
-            added = self._write(batch)
+            waiting = self._flush()
+            if waiting.away is not None:
+                raise waiting.away
+            return self._write(batch)
         except StoreUnavailableError as error:
             kept_in = self._keep(batch)
             where = (
@@ -146,24 +161,10 @@ class SignalStore:
             )
             message = f"{error}. The {len(batch)} records are {where}"
             raise StoreUnavailableError(message, unwritten=batch, kept_in=kept_in) from error
-        self.flush_outbox()
-        return added
 
     def flush_outbox(self) -> int:
         """Store what waits in the outbox, return how many were new; a batch that fails again stays."""
-        added = 0
-        for file in self._outbox.batches() if self._outbox else ():
-            try:
-                added += self._write(Outbox.read(file))
-            except (StoreUnavailableError, OSError) as error:
-                LOG.warning("%s still waits: %s", file, error)
-                break
-            except StoreError as error:
-                LOG.warning("%s is set aside as %s.rejected: %s", file, file.name, error)
-                file.rename(file.with_name(f"{file.name}.rejected"))
-            else:
-                file.unlink(missing_ok=True)
-        return added
+        return self._flush().added
 
     def decisions(
         self,
@@ -176,7 +177,10 @@ class SignalStore:
         label: str | None = None,
         limit: int | None = None,
     ) -> list[Decision]:
-        """Return decisions, newest `as_of` first; both ends of `since` to `until` are included."""
+        """Return decisions, newest `as_of` first; both ends of `since` to `until` are included.
+
+        They come with what is known of them now, outcomes set after `until` too.
+        """
         query = records_query(
             DECISIONS,
             symbol=symbol,
@@ -200,7 +204,10 @@ class SignalStore:
         label: str | None = None,
         limit: int | None = None,
     ) -> list[Signal]:
-        """Return signals, newest `as_of` first; both ends of `since` to `until` are included."""
+        """Return signals, newest `as_of` first; both ends of `since` to `until` are included.
+
+        They come with what is known of them now, outcomes set after `until` too.
+        """
         query = records_query(
             SIGNALS,
             symbol=symbol,
@@ -227,7 +234,9 @@ class SignalStore:
         source, timeframe
             Only these; vectors of different sources are seldom comparable.
         until
-            Only signals with `as_of` up to then: what was known at that time.
+            What was known at that time: only signals with `as_of` up to then, and of their outcomes only
+            those with `outcome_at` up to then; the others are NaN, as are those of which nobody said when
+            they became known.
         """
         return to_setups(self._database.read(setups_query(source, timeframe, until)))
 
@@ -256,33 +265,36 @@ class SignalStore:
             decision_of(row)
             for row in self._database.read(sa.select(DECISIONS).where(DECISIONS.c.key == key))
         ]
-        if not found or found[0].action not in TRADES:
+        if not found or found[0].action not in TRADES or not found[0].opens_trade:
             raise StoreError(f"no trade has the key {key!r} in {self.name}; open_trades() lists them")
         trade = found[0]
-        closed = replace(trade, closed_at=closed_at, exit_price=exit_price, outcome=outcome, label=label)
-        if closed.outcome is None and trade.entry_price is not None and closed.exit_price is not None:
-            change = closed.exit_price / trade.entry_price - 1.0
-            closed = replace(closed, outcome=change if trade.action == "buy" else -change)
-        closing = {name: getattr(closed, name) for name in ("closed_at", "exit_price", "outcome", "label")}
-        query = (
-            sa.update(DECISIONS)
-            .where(DECISIONS.c.key == key, DECISIONS.c.closed_at.is_(None))
-            .values(**closing)
-        )
-        if self._execute(query) == 0:
+        done = closed(trade, closed_at=closed_at, exit_price=exit_price, outcome=outcome, label=label)
+        if self._execute(closing(done)) == 0:
             raise StoreError(
                 f"trade {key!r} of {trade.symbol} is closed already: open_trades() lists the open ones"
             )
-        return closed
+        return done
 
-    def label_signals(self, outcomes: Mapping[str, tuple[float, str | None]]) -> int:
-        """Set outcome and label of signals by key, in one transaction; return how many were found."""
+    def label_signals(
+        self, outcomes: Mapping[str, tuple[float, str | None]], *, outcome_at: datetime | None = None
+    ) -> int:
+        """Set outcome and label of signals by key, in one transaction; return how many were found.
+
+        Parameters
+        ----------
+        outcomes
+            Outcome, a return as a fraction, and label of each key.
+        outcome_at
+            When they became known, with a time zone; default the clock. A question about an earlier time,
+            ``setups(until=...)``, does not see them.
+        """
+        known_at = datetime.now(UTC) if outcome_at is None else checked_time("outcome_at", outcome_at)
         if not outcomes:
             return 0
         query = (
             sa.update(SIGNALS)
             .where(SIGNALS.c.key == sa.bindparam("at"))
-            .values(outcome=sa.bindparam("now"), label=sa.bindparam("as"))
+            .values(outcome=sa.bindparam("now"), outcome_at=known_at, label=sa.bindparam("as"))
         )
         rows = []
         for key, (outcome, label) in outcomes.items():
@@ -306,7 +318,9 @@ class SignalStore:
         if older_than >= moment - datetime.min.replace(tzinfo=UTC):
             return Pruned(decisions=0, signals=0)  # longer than there have been years
         before = moment - older_than
-        is_open = sa.and_(DECISIONS.c.closed_at.is_(None), DECISIONS.c.action.in_(TRADES))
+        is_open = sa.and_(
+            DECISIONS.c.closed_at.is_(None), DECISIONS.c.opens_trade, DECISIONS.c.action.in_(TRADES)
+        )
         return Pruned(
             decisions=self._delete(DECISIONS, sa.and_(DECISIONS.c.created_at < before, sa.not_(is_open))),
             signals=self._delete(SIGNALS, SIGNALS.c.created_at < before),
@@ -322,13 +336,20 @@ class SignalStore:
             if deleted < self._settings.batch_rows:
                 return total
 
-    def _write(self, batch: Sequence[Decision | Signal]) -> int:
+    def _flush(self) -> Drained:
+        return Drained() if self._outbox is None else self._outbox.drain(self._write)
+
+    def _write(self, batch: Sequence[Record]) -> int:
         decisions = [decision_row(record) for record in batch if isinstance(record, Decision)]
+        acted_on = [record.decision for record in batch if isinstance(record, Execution)]
         signals = [
             signal_row(record, as_int8=self._as_int8) for record in batch if isinstance(record, Signal)
         ]
         with self._database.writing() as connection:
-            return self._insert(connection, DECISIONS, decisions) + self._insert(connection, SIGNALS, signals)
+            added = self._insert(connection, DECISIONS, decisions)
+            added += self._insert(connection, SIGNALS, signals)
+            settled = [decision_row(decision) for decision in execute(connection, acted_on)]
+            return added + self._insert(connection, DECISIONS, settled)
 
     def _insert(self, connection: Connection, table: sa.Table, rows: list[dict[str, Any]]) -> int:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -343,7 +364,7 @@ class SignalStore:
             result = connection.execute(query, rows) if rows else connection.execute(query)
             return int(result.rowcount)
 
-    def _keep(self, batch: Sequence[Decision | Signal]) -> Path | None:
+    def _keep(self, batch: Sequence[Record]) -> Path | None:
         """Put a batch in the outbox; None where there is none or the disk does not take it."""
         if self._outbox is None:
             return None

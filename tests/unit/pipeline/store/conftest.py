@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from pytest_tradeperf.pipeline.store import SignalStore
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -110,3 +112,16 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     engine = sa.create_engine(postgres_server.replace("postgresql:", "postgresql+psycopg:"))
     METADATA.drop_all(engine)
     engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/signals.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def store(url: str, tmp_path: Path) -> Iterator[SignalStore]:
+    with SignalStore(url, outbox=tmp_path / "outbox") as made:
+        yield made

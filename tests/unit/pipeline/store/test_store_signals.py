@@ -16,15 +16,17 @@ import sqlalchemy as sa
 from pytest_tradeperf.pipeline.errors import DataError, SettingError, StoreError
 from pytest_tradeperf.pipeline.store import (
     Decision,
+    FaissSetups,
+    QuantisedSetups,
     Signal,
     SignalStore,
     StoreSettings,
     StoreUnavailableError,
 )
-from pytest_tradeperf.pipeline.store.schema import SCHEMA_VERSION
+from pytest_tradeperf.pipeline.store.queries import open_trades_query
+from pytest_tradeperf.pipeline.store.schema import ADDED_IN_2, SCHEMA_VERSION, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_tradeperf.pipeline.store.connection import SlowQuery
@@ -41,19 +43,6 @@ def decision(day: int = 0, **changes: Any) -> Decision:
 def signal(day: int = 0, **changes: Any) -> Signal:
     values: dict[str, Any] = {"symbol": "GOOG", "as_of": MONDAY + day * DAY, "vector": [float(day), 1.0]}
     return Signal(**(values | changes))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/signals.db"
-    return str(request.getfixturevalue("postgres_url"))
-
-
-@pytest.fixture
-def store(url: str, tmp_path: Path) -> Iterator[SignalStore]:
-    with SignalStore(url, outbox=tmp_path / "outbox") as made:
-        yield made
 
 
 def test_records_come_back_as_they_went_in(store: SignalStore) -> None:
@@ -217,6 +206,53 @@ def test_setups_are_what_was_known_at_the_time(store: SignalStore) -> None:
     assert len(store.setups(timeframe="5m").nearest([1.0], 3)) == 0
 
 
+def test_an_outcome_set_later_is_not_known_at_the_time(store: SignalStore) -> None:
+    first, second = signal(0), signal(0)
+    store.add([first, second])
+    store.label_signals({first.key: (0.25, "win")})
+    store.label_signals({second.key: (0.5, "win")}, outcome_at=MONDAY + 5 * DAY)
+
+    def known(until: datetime | None) -> list[float]:
+        setups = store.setups(until=until)
+        exact: list[float] = setups.nearest([0.0, 1.0], 2, only_with_outcome=True).outcomes.tolist()
+        int8 = QuantisedSetups.build(setups).nearest([0.0, 1.0], 2, only_with_outcome=True)
+        assert int8.outcomes.tolist() == exact
+        unfiltered = setups.nearest([0.0, 1.0], 2).outcomes
+        assert np.isnan(unfiltered).sum() == 2 - len(exact)
+        return exact
+
+    assert known(MONDAY + DAY) == []
+    assert known(MONDAY + 5 * DAY) == [0.5]
+    assert known(None) == [0.25, 0.5]
+
+
+def test_faiss_knows_no_later_outcome_either(store: SignalStore) -> None:
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    first = signal(0)
+    store.add([first])
+    store.label_signals({first.key: (0.25, "win")}, outcome_at=MONDAY + 5 * DAY)
+    search = FaissSetups.build(store.setups(until=MONDAY + DAY))
+    assert np.isnan(search.nearest([0.0, 1.0], 1).outcomes).all()
+    assert len(search.nearest([0.0, 1.0], 1, only_with_outcome=True)) == 0
+
+
+def test_an_outcome_whose_time_nobody_told_is_not_known_at_any_time(store: SignalStore) -> None:
+    told = signal(0, outcome=0.1, outcome_at=MONDAY + DAY)
+    store.add([told, signal(0, outcome=0.2)])
+    assert [one.outcome_at for one in store.signals()] == [None, MONDAY + DAY]
+    far = store.setups(until=MONDAY + 10_000 * DAY).nearest([0.0, 1.0], 2, only_with_outcome=True)
+    assert far.keys == (told.key,)
+
+
+def test_the_time_of_an_outcome_needs_an_outcome_and_a_zone(store: SignalStore) -> None:
+    with pytest.raises(DataError, match=r"outcome_at of GOOG .* without an outcome"):
+        signal(outcome_at=MONDAY)
+    with pytest.raises(DataError, match=r"outcome_at is .* time zone"):
+        signal(outcome=0.1, outcome_at=MONDAY.replace(tzinfo=None))
+    with pytest.raises(DataError, match=r"outcome_at is .* time zone"):
+        store.label_signals({}, outcome_at=MONDAY.replace(tzinfo=None))
+
+
 def test_setups_of_different_lengths_name_the_cure(store: SignalStore) -> None:
     store.add([signal(vector=[1.0]), signal(vector=[1.0, 2.0])])
     with pytest.raises(DataError, match=r"vectors of \[1, 2\] features: ask for one source"):
@@ -269,6 +305,47 @@ def test_a_newer_schema_is_refused(store: SignalStore, url: str) -> None:
         other.decisions()
 
 
+def made_old(store: SignalStore) -> None:
+    """Turn a database into one that version 1 of the schema made."""
+    with store.engine.begin() as connection:
+        for column in ADDED_IN_2:
+            connection.exec_driver_sql(f"ALTER TABLE {column.table.name} DROP COLUMN {column.name}")
+        connection.execute(sa.update(SCHEMA_VERSION).values(version=1))
+    store.close()
+
+
+def test_a_database_of_version_1_gets_its_columns_and_keeps_its_rows(store: SignalStore, url: str) -> None:
+    trade, labelled = decision(quantity=2.0), signal(outcome=0.25)
+    store.add([trade, labelled])
+    made_old(store)
+    with SignalStore(url) as upgraded:
+        assert upgraded.open_trades() == [trade]
+        assert [one.outcome for one in upgraded.signals()] == [0.25]
+        assert np.isnan(upgraded.setups(until=MONDAY + DAY).facts.outcomes).all()
+        upgraded.label_signals({labelled.key: (0.25, None)}, outcome_at=MONDAY)
+        assert upgraded.setups(until=MONDAY + DAY).facts.outcomes.tolist() == [0.25]
+        assert upgraded.add([decision(1, opens_trade=False)]) == 1
+        assert upgraded.open_trades() == [trade]
+        with upgraded.engine.connect() as connection:
+            assert connection.scalar(sa.select(sa.func.max(SCHEMA_VERSION.c.version))) == VERSION
+
+
+def test_stores_upgrade_the_same_database_at_once(store: SignalStore, url: str) -> None:
+    store.add([decision()])
+    made_old(store)
+    stores = [SignalStore(url) for _ in range(4)]
+    barrier = threading.Barrier(4)
+
+    def start(one: SignalStore) -> int:
+        barrier.wait()
+        return len(one.decisions())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(start, stores)) == [1] * 4
+    for one in stores:
+        one.close()
+
+
 def test_every_question_has_its_index(store: SignalStore) -> None:
     store.add(
         [decision(day, symbol=f"S{day % 7}", label="win" if day % 5 == 0 else None) for day in range(300)]
@@ -278,6 +355,7 @@ def test_every_question_has_its_index(store: SignalStore) -> None:
         "SELECT * FROM decisions WHERE created_at < '2020-01-01'": "ix_decisions_created_at",
         "SELECT * FROM decisions WHERE label = 'win'": "ix_decisions_label",
         "SELECT * FROM decisions WHERE closed_at IS NULL AND action IN ('buy', 'sell')": "ix_decisions_open",
+        str(open_trades_query(None).compile(store.engine)): "ix_decisions_open",
     }
     with store.engine.connect() as connection:
         if connection.dialect.name == "postgresql":
