@@ -66,7 +66,7 @@ class Book:
 
     def room(self, worth: float) -> float:
         """Return how much more the equity may carry, in money, given what all positions are worth."""
-        return (self.cash + worth) / self.settings.margin - (self.gross() if self.shorts else worth)
+        return (self.cash + worth) * self.settings.leverage - (self.gross() if self.shorts else worth)
 
     def paid(self, price: float, direction: float, *, has_impact: bool = True) -> float:
         """Return the price after slippage and spread."""

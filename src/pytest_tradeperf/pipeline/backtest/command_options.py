@@ -67,7 +67,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=float,
                 default=1.0,
                 show_default=True,
-                help="Share of equity in a position.",
+                help="Share of equity in a position; above 1 needs --margin.",
             ),
             click.option("--whole-shares/--fractional-shares", default=True, show_default=True),
             click.option(
@@ -83,7 +83,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Close at the last close?",
             ),
             click.option(
-                "--margin", type=float, default=1.0, show_default=True, help="0.5 carries twice the cash."
+                "--margin", type=float, default=1.0, show_default=True, help="0.5 allows --fraction 2."
             ),
             click.option("--stop-loss", type=float, help="Fraction below the entry price, like 0.05."),
             click.option("--take-profit", type=float, help="Fraction above the entry price."),

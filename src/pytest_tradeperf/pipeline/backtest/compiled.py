@@ -186,7 +186,7 @@ def _rules(plan: Plan) -> NDArray[np.float64]:
             plan.loss,
             plan.profit,
             plan.trail,
-            settings.margin,
+            settings.leverage,
             settings.maintenance,
             plan.size_is_shares,
             settings.whole_shares,

@@ -127,5 +127,8 @@ class Desk:
             )
         except TypeError as error:
             raise SettingError(f"an order has no such term: {error}; see Order for those it has") from error
+        for name, size in (("fraction", order.fraction), ("weight", order.weight)):
+            if size is not None:
+                self.book.settings.check_exposure(name, size)
         self.orders.append(order)
         return order.number

@@ -53,12 +53,14 @@ def fill_at(desk: Desk, bar: int, prices: NDArray[np.float64]) -> None:
 
 def _change(book: Book, order: Order, price: float, equity: float) -> float:
     """Return the shares an order adds, below 0 to sell; a fraction is sized later, here its sign counts."""
-    held = book.shares(order.place)
+    held, shares = book.shares(order.place), order.shares
+    if shares is not None and book.settings.whole_shares:
+        shares = float(math.floor(shares))
     if order.closes:
-        size = abs(held) if order.shares is None else min(order.shares, abs(held))
+        size = abs(held) if shares is None else min(shares, abs(held))
         return math.copysign(size, -held) if held else 0.0
-    if order.shares is not None:
-        return order.direction * order.shares
+    if shares is not None:
+        return order.direction * shares
     if order.weight is not None:
         wanted = order.weight * equity / price
         if book.settings.whole_shares:
@@ -76,20 +78,19 @@ def _enter(
     """
     direction = math.copysign(1.0, change)
     paid = book.paid(price, direction)
-    most = book.affordable(room, paid)
     size = abs(change)
     if order.fraction is not None:
-        size = min(book.affordable(equity * order.fraction / book.settings.margin, paid), most)
+        size = book.affordable(min(equity * order.fraction, room), paid)
     elif order.weight is not None:
-        size = min(size, most)
-    elif size > most:
+        size = min(size, book.affordable(room, paid))
+    elif size * paid + book.settings.costs.charge(size, paid) > room:
         return 0.0
     if size <= 0.0:
         return 0.0
     cash = book.cash
     book.trade(order.place, direction * size, paid, bar, SIGNAL)
     lost = cash - book.cash - direction * size * price
-    return size * price + lost / book.settings.margin
+    return size * price + lost * book.settings.leverage
 
 
 def fill_inside(desk: Desk, bar: int, prices: dict[int, Bar]) -> None:

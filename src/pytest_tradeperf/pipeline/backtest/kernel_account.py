@@ -31,7 +31,7 @@ from pytest_tradeperf.pipeline.backtest.trades import OPEN, REVERSAL
     LOSS,
     PROFIT,
     TRAIL,
-    MARGIN,
+    LEVERAGE,
     MAINTENANCE,
     SIZE_IS_SHARES,
     WHOLE_SHARES,
@@ -168,7 +168,8 @@ def act(account, sums, trades, rules, code, bar, price, size, reason):
     paid = price * (rules[BUY_FACTOR] if code == BUY else rules[SELL_FACTOR])
     if rules[SIZE_IS_SHARES] != 0.0:
         count = size
-        if count * paid + (count * paid * rules[FEE_RATE] + rules[FEE_FIXED]) > account[CASH] / rules[MARGIN]:
+        needed = count * paid + (count * paid * rules[FEE_RATE] + rules[FEE_FIXED])
+        if needed > account[CASH] * rules[LEVERAGE]:
             count = 0.0
     else:
         count = (account[CASH] * size - rules[FEE_FIXED]) / (paid * rules[FEE_FACTOR])

@@ -119,7 +119,7 @@ class Accounts:
         cash = self.cash[lanes]
         if plan.size_is_shares:
             needed = size * paid + (size * paid * costs.fee_rate + costs.fee_fixed)
-            shares = np.where(needed <= cash / settings.margin, size, 0.0)
+            shares = np.where(needed <= cash * settings.leverage, size, 0.0)
         else:
             shares = (cash * size - costs.fee_fixed) / (paid * plan.fee_factor)
         if settings.whole_shares:

@@ -33,7 +33,7 @@ class Plan:
         The close, that of the last bar with prices on a missing bar, and 0 before the first.
     size
         float64 ndarray of shape (n_bars,): what an order decided on that bar may buy, a number of shares if
-        ``size_is_shares``, else money per unit of cash.
+        ``size_is_shares``, else money per unit of equity.
     fee_factor
         ``1 + fee_rate``, what one unit of money in the market costs.
     buy_factor, sell_factor
@@ -68,7 +68,7 @@ def plan_of(bars: Bars, settings: Settings) -> Plan:
         low=bars.low,
         close=bars.close,
         last_close=_last_closes(bars.close),
-        size=_sizes(bars, settings),
+        size=sizes_of(bars, settings),
         size_is_shares=isinstance(settings.sizing, FixedShares),
         fee_factor=1.0 + settings.costs.fee_rate,
         buy_factor=1.0 + settings.costs.impact,
@@ -87,13 +87,18 @@ def _last_closes(close: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(place >= 0, close[np.maximum(place, 0)], 0.0)
 
 
-def _sizes(bars: Bars, settings: Settings) -> NDArray[np.float64]:
+def sizes_of(bars: Bars, settings: Settings) -> NDArray[np.float64]:
+    """Return what an order decided on each bar may buy, float64 of shape (n_bars,): shares, or fractions.
+
+    Margin makes no size larger: it is the bound up to which one may be asked for.
+    """
     sizing = settings.sizing
-    if isinstance(sizing, Fraction):
-        return np.full(len(bars), sizing.fraction / settings.margin)
     if isinstance(sizing, FixedShares):
-        return np.full(len(bars), sizing.shares)
-    return _volatility_fractions(bars, sizing) / settings.margin
+        shares = math.floor(sizing.shares) if settings.whole_shares else sizing.shares
+        return np.full(len(bars), float(shares))
+    if isinstance(sizing, Fraction):
+        return np.full(len(bars), min(sizing.fraction, settings.leverage))
+    return np.minimum(_volatility_fractions(bars, sizing), settings.leverage)
 
 
 def _volatility_fractions(bars: Bars, sizing: VolatilityTarget) -> NDArray[np.float64]:

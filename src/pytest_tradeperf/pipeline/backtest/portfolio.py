@@ -17,11 +17,12 @@ from pytest_tradeperf.pipeline.backtest.engine import strategy_signals
 from pytest_tradeperf.pipeline.backtest.execution import fill_at, fill_inside
 from pytest_tradeperf.pipeline.backtest.orders import Bar
 from pytest_tradeperf.pipeline.backtest.panel import Panel, align
+from pytest_tradeperf.pipeline.backtest.plan import sizes_of
 from pytest_tradeperf.pipeline.backtest.result import BacktestResult
-from pytest_tradeperf.pipeline.backtest.settings import FixedShares, Fraction, Settings
+from pytest_tradeperf.pipeline.backtest.settings import ROUNDING, FixedShares, Settings
 from pytest_tradeperf.pipeline.backtest.signals import BUY, EXIT, HOLD, SELL
 from pytest_tradeperf.pipeline.backtest.trades import END, MARGIN, columns_of
-from pytest_tradeperf.pipeline.errors import PipelineError, SettingError, StrategyError
+from pytest_tradeperf.pipeline.errors import PipelineError, StrategyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +44,9 @@ def run_portfolio(bars: Sequence[Bars], strategy: Any, *, settings: Settings | N
         One of three kinds. With ``on_bar(desk)`` it places orders. With ``weights(panel)`` it answers target
         weights,
         float64 of shape (n_bars, n_symbols), NaN to leave a symbol alone. With ``signals(bars)`` it is asked
-        for each
-        symbol, and every position gets ``fraction / n_symbols`` of equity.
+        for each symbol, and every position gets what the sizing says, fractions over the number of symbols.
     settings
-        As for one symbol. A volatility target is for single symbols.
+        As for one symbol.
 
     Raises
     ------
@@ -150,12 +150,12 @@ def _by_weights(strategy: Any, panel: Panel, settings: Settings) -> Any:
     if weights.shape != panel.close.shape:
         raise StrategyError(f"{name}.weights answered shape {weights.shape}, expected {panel.close.shape}")
     gross = np.nansum(np.abs(weights), axis=1)
-    limit = 1.0 / settings.margin + 1e-9
+    limit = settings.leverage + ROUNDING
     if np.isinf(weights).any() or (gross > limit).any():
         bar = int((~(gross <= limit)).argmax())
         raise StrategyError(
             f"{name}.weights of bar {bar} add up to {gross[bar]:g} without sign, expected at most "
-            f"{1.0 / settings.margin:g}: lower them, or set margin"
+            f"{settings.leverage:g}: lower them, or set margin"
         )
     rows = [
         [(panel.symbols[place], row[place]) for place in np.flatnonzero(~np.isnan(row)).tolist()]
@@ -171,27 +171,24 @@ def _by_weights(strategy: Any, panel: Panel, settings: Settings) -> Any:
 
 
 def _by_signals(strategy: Any, panel: Panel, settings: Settings) -> Any:
-    if isinstance(settings.sizing, Fraction):
-        terms: dict[str, float] = {"fraction": settings.sizing.fraction / len(panel.symbols)}
-    elif isinstance(settings.sizing, FixedShares):
-        terms = {"shares": settings.sizing.shares}
-    else:
-        raise SettingError(f"sizing {settings.sizing!r} is for single symbols: use Fraction or FixedShares")
-    events: dict[int, list[tuple[str, int]]] = {}
+    has_shares = isinstance(settings.sizing, FixedShares)
+    term, share = ("shares", 1) if has_shares else ("fraction", len(panel.symbols))
+    events: dict[int, list[tuple[str, int, float]]] = {}
     for member in panel.members:
         codes = strategy_signals(strategy, member)
         rows = np.searchsorted(panel.timestamps, member.timestamps)
+        sizes = sizes_of(member, settings) / share
         for at in np.flatnonzero(codes != HOLD).tolist():
-            events.setdefault(int(rows[at]), []).append((member.symbol, int(codes[at])))
+            events.setdefault(int(rows[at]), []).append((member.symbol, int(codes[at]), sizes.item(at)))
 
     def decide(desk: Desk) -> None:
-        for symbol, code in events.get(desk.bar, ()):
+        for symbol, code, size in events.get(desk.bar, ()):
             held = desk.position(symbol)
             if desk.orders:
                 desk.withdraw(symbol)
             if code == EXIT or (code == BUY and held < 0.0) or (code == SELL and held > 0.0):
                 desk.close(symbol)
-            if (code == BUY and held <= 0.0) or (code == SELL and held >= 0.0):
-                (desk.buy if code == BUY else desk.sell)(symbol, **terms)
+            if size > 0.0 and ((code == BUY and held <= 0.0) or (code == SELL and held >= 0.0)):
+                (desk.buy if code == BUY else desk.sell)(symbol, **{term: size})
 
     return decide

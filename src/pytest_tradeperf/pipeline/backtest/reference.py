@@ -83,7 +83,7 @@ class Account:
         costs = self.plan.settings.costs
         if self.plan.size_is_shares:
             needed = size * paid + costs.charge(size, paid)
-            return size if needed <= self.cash / self.plan.settings.margin else 0.0
+            return size if needed <= self.cash * self.plan.settings.leverage else 0.0
         if costs.fee is None:
             return (self.cash * size - costs.fee_fixed) / (paid * self.plan.fee_factor)
         # A fee that does not fall with the number of shares: what it takes from the full size is enough to

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Rows = tuple[tuple[Any, ...], ...]
 
 # To be raised when a sweep's numbers change their meaning.
-VERSION = 1
+VERSION = 2
 # Values whose ``repr`` says all there is to them.
 PLAIN = (bool, int, float, str, type(None), np.bool_, np.integer, np.floating)
 

@@ -71,4 +71,4 @@ def can_lose_everything(plan: Plan, codes: NDArray[np.int8]) -> bool:
 
 def borrows(plan: Plan) -> bool:
     """Return whether positions may cost more than the cash there is."""
-    return plan.settings.margin < 1.0 or (not plan.size_is_shares and bool((plan.size > 1.0).any()))
+    return plan.settings.margin < 1.0

@@ -12,6 +12,8 @@ from pytest_tradeperf.pipeline.errors import SettingError
 FillRule = Literal["next_open", "same_close"]
 FeeFunction = Callable[[float, float], float]
 BPS = 1e-4
+# By how much a size may pass what equity carries: weights that were divided by their sum add up to 1 + 2e-16.
+ROUNDING = 1e-9
 
 
 def checked_number(
@@ -131,7 +133,10 @@ class Stops:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fraction:
-    """Put a fraction of equity into each position; above 1 borrows and needs ``margin`` below 1."""
+    """Put a fraction of equity into each position, whatever the margin; above 1 borrows.
+
+    At most ``1 / margin``, what equity carries: more is refused.
+    """
 
     fraction: float = 1.0
 
@@ -153,8 +158,9 @@ class FixedShares:
 class VolatilityTarget:
     """Size a position so that it would have moved by ``annual`` a year, given the last ``window`` returns.
 
-    The fraction of equity is ``annual / realised``, at most ``cap``; realised is the annualised population
-    deviation of simple returns up to the deciding bar. Nothing is bought while it is unknown or zero.
+    The fraction of equity is ``annual / realised``, at most ``cap``, whatever the margin; realised is the
+    annualised population deviation of simple returns up to the deciding bar. Nothing is bought while it is
+    unknown or zero. A ``cap`` above ``1 / margin`` is refused.
     """
 
     annual: float = 0.2
@@ -190,7 +196,8 @@ class Settings:
         Close what is still held at the last close, with costs; else (the default) keep it, valued at that
         close.
     margin
-        Equity needed per unit of money in the market, in (0, 1]: 0.5 lets 1,000 carry a position of 2,000.
+        Equity needed per unit of money in the market, in (0, 1]: 0.5 lets 1,000 carry positions of 2,000. It
+        allows larger sizes and makes none larger: that takes ``Fraction(fraction=2.0)`` as well.
     maintenance
         A position is liquidated at the next open after a close at which equity is at or below this fraction
         of its
@@ -224,3 +231,26 @@ class Settings:
                 raise SettingError(
                     f"{name} is {getattr(self, name)!r}: expected a {name} record such as {kind}"
                 )
+        if isinstance(self.sizing, Fraction):
+            self.check_exposure("fraction", self.sizing.fraction)
+        elif isinstance(self.sizing, VolatilityTarget):
+            self.check_exposure("cap", self.sizing.cap)
+
+    @property
+    def leverage(self) -> float:
+        """Money in the market that one unit of equity carries."""
+        return 1.0 / self.margin
+
+    def check_exposure(self, name: str, size: float) -> None:
+        """Refuse a fraction of equity, below 0 for short, that equity does not carry.
+
+        Raises
+        ------
+        SettingError
+            Without its sign, it is above 1 / margin.
+        """
+        if abs(size) > self.leverage + ROUNDING:
+            raise SettingError(
+                f"{name} is {size!r}: expected at most {self.leverage:g} times equity, which is what "
+                f"margin={self.margin:g} carries; lower it, or set margin to {1.0 / abs(size):.4g} or less"
+            )

@@ -69,28 +69,32 @@ costs = st.builds(
     slippage_bps=st.sampled_from([0.0, 3.0]),
     spread_bps=st.sampled_from([0.0, 11.0]),
 )
-sizing = st.sampled_from(
+sized = st.sampled_from(
     [
-        Fraction(),
-        Fraction(fraction=0.37),
-        Fraction(fraction=1.9),
-        FixedShares(shares=3.0),
-        VolatilityTarget(window=3),
+        {"margin": 1.0, "sizing": Fraction()},
+        {"margin": 1.0, "sizing": Fraction(fraction=0.37)},
+        {"margin": 1.0, "sizing": FixedShares(shares=3.7)},
+        {"margin": 1.0, "sizing": VolatilityTarget(window=3)},
+        {"margin": 0.4, "sizing": Fraction()},
+        {"margin": 0.4, "sizing": Fraction(fraction=1.9)},
+        {"margin": 0.3, "sizing": Fraction(fraction=1.0 / 0.3)},
+        {"margin": 0.4, "sizing": FixedShares(shares=3.7)},
+        {"margin": 0.4, "sizing": VolatilityTarget(annual=0.1, window=3)},
+        {"margin": 0.4, "sizing": VolatilityTarget(window=3, cap=2.5)},
     ]
 )
 fractions = st.none() | st.sampled_from([0.01, 0.1, 0.4])
-options = st.fixed_dictionaries(
+other_options = st.fixed_dictionaries(
     {
         "cash": st.sampled_from([100.0, 10_000.0]),
         "costs": costs,
-        "sizing": sizing,
         "whole_shares": st.booleans(),
         "fill": st.sampled_from(["next_open", "same_close"]),
         "close_final": st.booleans(),
-        "margin": st.sampled_from([1.0, 0.4]),
         "maintenance": st.sampled_from([0.0, 0.3]),
     }
 )
+options = st.builds(lambda some, more: some | more, other_options, sized)
 stops = st.builds(Stops, stop_loss=fractions, take_profit=fractions, trailing=fractions)
 
 

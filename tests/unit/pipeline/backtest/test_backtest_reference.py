@@ -16,6 +16,8 @@ from pytest_tradeperf.pipeline.backtest import (
     run_backtest,
 )
 from pytest_tradeperf.pipeline.backtest.signals import BUY, EXIT, HOLD, SELL
+from pytest_tradeperf.pipeline.errors import SettingError
+from pytest_tradeperf.pipeline.marketdata import load_bars
 
 
 def run(
@@ -204,7 +206,8 @@ def test_slippage_worsens_a_stop_but_not_a_take_profit() -> None:
 
 
 def test_margin_borrows_and_a_ruined_position_is_liquidated_at_the_next_open() -> None:
-    result = run([BUY, HOLD, HOLD, HOLD], [100, 100, 100, 50], [100, 100, 40, 50], margin=0.5)
+    sizing = Fraction(fraction=2.0)
+    result = run([BUY, HOLD, HOLD, HOLD], [100, 100, 100, 50], [100, 100, 40, 50], margin=0.5, sizing=sizing)
     (trade,) = result.trades
     assert trade.shares == 20.0
     assert (trade.exit_bar, trade.exit_price, trade.reason) == (3, 50.0, "margin")
@@ -222,8 +225,53 @@ def test_fixed_shares_are_not_bought_beyond_the_buying_power() -> None:
     assert run([BUY, HOLD], [100, 100], sizing=FixedShares(shares=10)).trades[0].shares == 10.0
 
 
-def test_a_fraction_invests_that_part_of_the_cash() -> None:
-    assert run([BUY, HOLD], [100, 100], sizing=Fraction(fraction=0.5)).trades[0].shares == 5.0
+def test_fixed_shares_are_rounded_down_before_they_are_paid() -> None:
+    assert run([BUY, HOLD], [100, 100], sizing=FixedShares(shares=10.9)).trades[0].shares == 10.0
+    assert run([BUY, HOLD], [100, 100], sizing=FixedShares(shares=0.9)).trades == ()
+
+
+@pytest.mark.parametrize("margin", [1.0, 0.5, 0.25])
+def test_a_fraction_invests_that_part_of_the_equity_whatever_the_margin(margin: float) -> None:
+    bought = run([BUY, HOLD], [100, 100], sizing=Fraction(fraction=0.5), margin=margin)
+    assert bought.trades[0].shares == 5.0
+
+
+def test_a_fraction_may_be_as_large_as_what_the_equity_carries() -> None:
+    bought = run([BUY, HOLD], [100, 100], sizing=Fraction(fraction=4.0), margin=0.25)
+    assert bought.trades[0].shares == 40.0
+
+
+@pytest.mark.parametrize(
+    ("sizing", "margin", "message"),
+    [
+        (
+            Fraction(fraction=3.0),
+            1.0,
+            r"fraction is 3\.0: expected at most 1 times equity, .* margin=1 .* set margin to 0\.3333 or less",
+        ),
+        (Fraction(fraction=2.1), 0.5, r"fraction is 2\.1: expected at most 2 times equity"),
+        (VolatilityTarget(cap=1.5), 1.0, r"cap is 1\.5: expected at most 1 times equity"),
+    ],
+)
+def test_a_size_that_equity_does_not_carry_is_refused(
+    sizing: Fraction | VolatilityTarget, margin: float, message: str
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        run([BUY, HOLD], [100, 100], sizing=sizing, margin=margin)
+
+
+@pytest.mark.parametrize("margin", [1.0, 0.5, 0.25])
+def test_a_volatility_target_is_the_same_part_of_equity_whatever_the_margin(margin: float) -> None:
+    sizing = VolatilityTarget(annual=0.1, window=60)
+    codes = [HOLD] * 100
+    codes[80] = BUY
+    bars = load_bars("GOOG")[:100]
+    result = run_backtest(bars, Scripted(tuple(codes)), sizing=sizing, margin=margin, whole_shares=False)
+    returns = bars.close[21:81] / bars.close[20:80] - 1.0
+    (trade,) = result.trades
+    assert trade.entry_price * trade.shares / 10_000.0 == pytest.approx(
+        0.1 / (returns.std() * np.sqrt(252.0))
+    )
 
 
 def test_a_volatility_target_buys_less_of_what_moves_more() -> None:
