@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_tradeperf.pipeline.errors import StoreError
-from pytest_tradeperf.pipeline.marketdata.bars import PRICE_FIELDS, Bars
+from pytest_tradeperf.pipeline.backtest.sweep_key import Rows, sweep_key
+from pytest_tradeperf.pipeline.errors import SettingError, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 
 
 class Checkpoint:
-    """One file; written under a temporary name and renamed, so that it is whole or not there."""
+    """One file; written under a temporary name and renamed, so that it is whole or not there.
 
-    def __init__(self, path: Path, job: Job, rows: tuple[tuple[Any, ...], ...]) -> None:
+    Raises
+    ------
+    SettingError
+        The sweep could not be told from another one that the file would answer as well.
+    """
+
+    def __init__(self, path: Path, job: Job, rows: Rows) -> None:
         self.path = path
-        self.key = _key(job, rows)
+        self.key = _digest(job, rows, path)
 
     def restore(self, table: NDArray[np.float64], errors: dict[int, str], done: NDArray[np.bool_]) -> None:
         """Fill in what an earlier, interrupted sweep of the same kind finished.
@@ -46,9 +52,8 @@ class Checkpoint:
             return
         if key != self.key:
             raise StoreError(
-                f"checkpoint {str(self.path)!r} belongs to a sweep of other bars, grid, strategy or "
-                f"settings: "
-                "delete it or give another name"
+                f"checkpoint {str(self.path)!r} belongs to a sweep of other bars, timeframe, grid, strategy, "
+                "settings or version: delete it or give another name"
             )
         table[:], done[:] = state["table"], state["done"]
         errors.update({int(row): text for row, text in messages.items()})
@@ -80,13 +85,9 @@ class Checkpoint:
             ) from error
 
 
-def _key(job: Job, rows: tuple[tuple[Any, ...], ...]) -> str:
-    module, name = (
-        getattr(job.strategy, "__module__", ""),
-        getattr(job.strategy, "__qualname__", repr(job.strategy)),
-    )
-    state = hashlib.sha256(repr((module, name, job.names, rows, job.settings)).encode())
-    if isinstance(job.bars, Bars):
-        for field in ("timestamps", *PRICE_FIELDS):
-            state.update(np.ascontiguousarray(getattr(job.bars, field)).tobytes())
-    return state.hexdigest()
+def _digest(job: Job, rows: Rows, path: Path) -> str:
+    try:
+        key = sweep_key(job, rows)
+    except SettingError as error:
+        raise SettingError(f"checkpoint {str(path)!r}: {error}; or sweep without a checkpoint") from error
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

@@ -74,8 +74,9 @@ def sweep(
     progress
         Called with the number of combinations done, and of all.
     checkpoint
-        File in which finished chunks are kept; a sweep of the same bars, grid and settings goes on from it.
-        After Ctrl-C the partial result is returned, with ``is_complete`` False.
+        File in which finished chunks are kept; a sweep of the same bars, grid, settings and code of the
+        strategy goes on from it, another one is refused, and so is one that could not be told from others (a
+        lambda, a fee function). After Ctrl-C the partial result is returned, with ``is_complete`` False.
     precompute_features
         Compute each indicator once for all combinations, where the strategy's class can (the moving-average
         cross does). Without, every combination asks its own strategy: slow, and the same answer.
@@ -92,7 +93,9 @@ def sweep(
     Raises
     ------
     SettingError
-        An empty grid, or an argument out of range.
+        An empty grid, an argument out of range, or a checkpoint for what it could not recognise.
+    StoreError
+        The checkpoint belongs to another sweep, or cannot be written.
     EngineError
         The engine lacks something asked for.
 

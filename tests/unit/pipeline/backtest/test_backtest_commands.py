@@ -232,6 +232,14 @@ def test_wrong_input_is_one_clear_line(arguments: list[str], exit_code: int, mes
     assert "Traceback" not in answer.output
 
 
+def test_a_checkpoint_is_not_believed_under_another_calendar(tmp_path: Path) -> None:
+    arguments = ("--symbol", "FB", "--param", "fast=3,4", "--checkpoint", str(tmp_path / "c.npz"))
+    assert run(*arguments, command=sweep).exit_code == 0
+    other = run(*arguments, "--calendar", "continuous", command=sweep)
+    assert other.exit_code == 1
+    assert "belongs to a sweep of other bars, timeframe" in other.output
+
+
 def test_a_sweep_ranks_combinations() -> None:
     answer = run(
         "--symbol",

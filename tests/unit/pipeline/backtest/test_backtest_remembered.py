@@ -111,16 +111,20 @@ class Choice:
     def __repr__(self) -> str:
         return "Choice"
 
+    def cross(self, fast: int, slow: int) -> MovingAverageCross:
+        return MovingAverageCross(fast=fast, slow=slow)
+
 
 @pytest.mark.parametrize(
     "changed",
     [
         {"strategy": lambda fast, slow: MovingAverageCross(fast=fast, slow=slow)},
         {"strategy": functools.partial(MovingAverageCross, side="both")},
+        {"strategy": Choice().cross},
         {"settings": Settings(costs=Costs(fee=fee))},
         {"fast": [Choice()]},
     ],
-    ids=["lambda", "partial", "fee function", "object"],
+    ids=["lambda", "partial", "bound method", "fee function", "object"],
 )
 def test_what_could_change_unseen_is_not_kept(cache: ResultCache, changed: dict[str, Any]) -> None:
     assert [swept(cache, **changed).note.startswith("read") for _ in range(2)] == [False, False]

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import functools
+import importlib
 import pickle
+import sys
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +16,7 @@ from test_backtest_identity import ENGINES
 
 from pytest_tradeperf.pipeline.backtest import (
     Breakout,
+    Costs,
     MovingAverageCross,
     Settings,
     Stops,
@@ -21,7 +26,7 @@ from pytest_tradeperf.pipeline.backtest import (
 from pytest_tradeperf.pipeline.backtest.jobs import chunk_size
 from pytest_tradeperf.pipeline.backtest.metrics import METRIC_NAMES
 from pytest_tradeperf.pipeline.errors import EngineError, PipelineError, SettingError, StoreError
-from pytest_tradeperf.pipeline.marketdata import load_bars
+from pytest_tradeperf.pipeline.marketdata import Bars, Timeframe, load_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,6 +255,83 @@ def test_a_checkpoint_of_another_sweep_is_refused(tmp_path: Path) -> None:
     sweep(BARS, Breakout, entry=[5, 10], checkpoint=tmp_path / "c.npz")
     with pytest.raises(StoreError, match="belongs to a sweep of other"):
         sweep(BARS, Breakout, entry=[5, 11], checkpoint=tmp_path / "c.npz")
+
+
+def around_the_clock(bars: Bars) -> Bars:
+    return replace(bars, timeframe=Timeframe(minutes=bars.timeframe.minutes, calendar="continuous"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [around_the_clock(BARS), replace(BARS, volume=BARS.volume + 1.0)],
+    ids=["calendar", "volume"],
+)
+def test_a_checkpoint_does_not_answer_for_other_bars(tmp_path: Path, other: Bars) -> None:
+    sweep(BARS, Breakout, entry=[5, 10], checkpoint=tmp_path / "c.npz")
+    with pytest.raises(StoreError, match="belongs to a sweep of other bars, timeframe"):
+        sweep(other, Breakout, entry=[5, 10], checkpoint=tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize("inherits", [False, True])
+def test_a_checkpoint_does_not_answer_for_changed_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherits: bool
+) -> None:
+    """Of the strategy itself, or of a class in another file that it inherits from."""
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ("base_to_change", "mine_to_change")
+    base = "from pytest_tradeperf.pipeline.backtest import Breakout\n\nclass Base(Breakout): ...\n"
+    mine = "from base_to_change import Base\n\nclass Mine(Base): ...\n"
+
+    def strategy() -> Any:
+        for name, text in zip(names, (base, mine), strict=True):
+            (tmp_path / f"{name}.py").write_text(text)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        return importlib.import_module(names[1]).Mine
+
+    file = tmp_path / "c.npz"
+    sweep(BARS, strategy(), entry=[5], checkpoint=file)
+    assert sweep(BARS, strategy(), entry=[5], checkpoint=file).is_complete
+    if inherits:
+        base += "# changed\n"
+    else:
+        mine += "# changed\n"
+    with pytest.raises(StoreError, match="belongs to a sweep of other"):
+        sweep(BARS, strategy(), entry=[5], checkpoint=file)
+
+
+class Maker:
+    """Makes strategies by what it holds, which its name does not say."""
+
+    def __init__(self, side: Any) -> None:
+        self.side = side
+
+    def cross(self, fast: int) -> MovingAverageCross:
+        return MovingAverageCross(fast=fast, side=self.side)
+
+
+def fee(shares: float, price: float) -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("strategy", "changed", "message"),
+    [
+        (lambda fast: MovingAverageCross(fast=fast), {}, "class or function that a module holds by its name"),
+        (Maker("both").cross, {}, "class or function that a module holds by its name"),
+        (functools.partial(MovingAverageCross, side="both"), {}, "class or function that a module holds"),
+        (MovingAverageCross, {"settings": Settings(costs=Costs(fee=fee))}, "fee function .* use fees_bps"),
+        (MovingAverageCross, {"fast": [np.array(3)]}, r"over array\(3\) .* give numbers"),
+    ],
+    ids=["lambda", "bound method", "partial", "fee function", "object"],
+)
+def test_a_checkpoint_is_refused_for_what_could_change_unseen(
+    tmp_path: Path, strategy: Any, changed: dict[str, Any], message: str
+) -> None:
+    chosen = {"fast": [3, 5]} | changed
+    with pytest.raises(SettingError, match=rf"c\.npz': a sweep .*{message}"):
+        sweep(BARS, strategy, checkpoint=tmp_path / "c.npz", **chosen)
+    assert not (tmp_path / "c.npz").exists()
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path: Path) -> None:
