@@ -84,8 +84,19 @@ class Desk:
         return self._order(symbol, -1.0, terms)
 
     def target(self, symbol: str, weight: float) -> int:
-        """Place a market order that brings the position to a fraction of equity, below 0 for short."""
-        return self._order(symbol, 0.0, {"weight": weight})
+        """Place a market order that brings the position to a fraction of equity, below 0 for short.
+
+        It replaces a target of the same symbol that still waits; other orders stay, and what those placed
+        before it fill at the same open counts.
+        """
+        place = self._place(symbol)
+        number = self._order(symbol, 0.0, {"weight": weight})
+        self.orders = [
+            order
+            for order in self.orders
+            if order.place != place or order.weight is None or order.number == number
+        ]
+        return number
 
     def close(self, symbol: str, **terms: Any) -> int:
         """Place an order that closes the position, at once or at ``limit``, ``stop``, ``trailing``."""
@@ -98,10 +109,10 @@ class Desk:
         self.orders = [order for order in self.orders if order.number != number]
         return len(self.orders) < before
 
-    def withdraw(self, symbol: str) -> None:
-        """Withdraw all orders in one symbol."""
-        place = self._place(symbol)
-        self.orders = [order for order in self.orders if order.place != place]
+    def withdraw(self, *symbols: str) -> None:
+        """Withdraw all orders in some symbols."""
+        places = {self._place(symbol) for symbol in symbols}
+        self.orders = [order for order in self.orders if order.place not in places]
 
     def _place(self, symbol: str) -> int:
         if symbol not in self._places:

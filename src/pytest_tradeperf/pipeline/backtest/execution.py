@@ -28,27 +28,27 @@ def fill_at(desk: Desk, bar: int, prices: NDArray[np.float64]) -> None:
         done = {order.number for order in due}
         desk.orders = [order for order in desk.orders if order.number not in done]
     # Only target weights are sized by equity before anything is sold.
-    equity = book.cash + book.value() if any(order.weight is not None for order in due) else math.nan
-    wanted = [
-        (order, price, _change(book, order, price, equity))
-        for order in due
-        for price in [prices.item(order.place)]
-    ]
+    before = book.cash + book.value() if any(order.weight is not None for order in due) else math.nan
     entering = []
-    for order, price, change in wanted:
-        held = book.shares(order.place)
+    for order in due:
+        price, held = prices.item(order.place), book.shares(order.place)
+        change = _change(book, order, price, before)
         if held * change < 0.0:
             out = math.copysign(min(abs(change), abs(held)), change)
             book.trade(order.place, out, book.paid(price, math.copysign(1.0, out)), bar, order.reason)
-            change -= out  # noqa: PLW2901 - what is left of the order after it closed the position
+            change -= out
         if change != 0.0 and not order.closes:
             entering.append((order, price, change))
     if not entering:
         return
     worth = book.value()
     equity, room = book.cash + worth, book.room(worth)
-    for order, price, change in entering:
-        room -= _enter(book, order, change, price, bar, equity=equity, room=room)
+    for order, price, wanted in entering:
+        change = wanted
+        if order.weight is not None:  # what the orders before it in the same symbol leave to be done
+            change = _change(book, order, price, before)
+        if change * wanted > 0.0:
+            room -= _enter(book, order, change, price, bar, equity=equity, room=room)
 
 
 def _change(book: Book, order: Order, price: float, equity: float) -> float:

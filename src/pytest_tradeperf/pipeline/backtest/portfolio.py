@@ -163,8 +163,9 @@ def _by_weights(strategy: Any, panel: Panel, settings: Settings) -> Any:
     ]
 
     def decide(desk: Desk) -> None:
+        if desk.orders:
+            desk.withdraw(*(symbol for symbol, _ in rows[desk.bar]))
         for symbol, weight in rows[desk.bar]:
-            desk.withdraw(symbol)
             desk.target(symbol, float(weight))
 
     return decide

@@ -225,6 +225,53 @@ def test_target_weights_are_moved_to_at_the_next_open() -> None:
     assert result.positions.tolist() == [[0, 0], [50, 25], [50, 25], [150, 0]]
 
 
+def gapped() -> Bars:
+    return bars_of([10.0, NAN, 10, 10], symbol="A")
+
+
+@pytest.mark.parametrize("weights", [(0.4, 0.4), (0.9, 0.4), (-0.5, 0.4)])
+def test_a_target_replaces_one_that_still_waits(weights: tuple[float, float]) -> None:
+    """Over a missing bar, by orders as by weights."""
+    steps = {bar: [call("target", "A", weight)] for bar, weight in enumerate(weights)}
+    table = [[weight] for weight in (*weights, NAN, NAN)]
+    by_orders = desk_run(steps, gapped())
+    by_weights = run_portfolio([gapped()], Weights(table), settings=Settings(cash=1000.0))
+    assert by_orders.positions[:, 0].tolist() == by_weights.positions[:, 0].tolist() == [0, 0, 40, 40]
+
+
+def test_a_target_leaves_other_orders_alone() -> None:
+    first = [call("target", "B", 0.2), call("buy", "A", shares=5), call("buy", "A", shares=1, limit=9.0)]
+    script = Script({0: [*first, call("target", "A", 0.9)], 1: [call("target", "A", 0.1), call("cancel", 3)]})
+    result = run_portfolio(
+        [gapped(), bars_of([10.0, NAN, 10, 10], symbol="B")], script, settings=Settings(cash=1000.0)
+    )
+    assert result.changes == ((2, 1, 20.0), (2, 0, 5.0), (2, 0, 5.0))
+    assert script.answers[-1] is True
+
+
+@pytest.mark.parametrize("weight", [0.5, -0.2])
+@pytest.mark.parametrize(
+    "other", [call("close", "X"), call("buy", "X", shares=1), call("sell", "X", shares=2)]
+)
+def test_a_target_is_reached_whatever_fills_before_it(other: Any, weight: float) -> None:
+    steps = {0: [call("target", "X", 0.4)], 1: [other, call("target", "X", weight)]}
+    result = desk_run(steps, bars_of([100.0, 100, 100, 100]))
+    assert result.positions[:, 0].tolist() == [0.0, 4.0, weight * 10, weight * 10]
+
+
+def test_a_target_that_cannot_be_leaves_the_waiting_one() -> None:
+    class Hasty:
+        def on_bar(self, desk: Any) -> None:
+            if desk.bar == 0:
+                desk.target("A", 0.4)
+            if desk.bar == 1:
+                with pytest.raises(SettingError):
+                    desk.target("A", float("nan"))
+
+    result = run_portfolio([gapped()], Hasty(), settings=Settings(cash=1000.0))
+    assert result.positions[-1].tolist() == [40.0]
+
+
 def test_short_weights_sell() -> None:
     result = run_portfolio(
         two(), Weights([[-0.5, 0.5], [NAN, NAN], [NAN, NAN], [NAN, NAN]]), settings=Settings(cash=1000.0)
