@@ -39,8 +39,8 @@ def read_bars(
         ``.parquet`` files are read as such (needs pyarrow), anything else as CSV, compressed by suffix.
         Names of columns are matched without case; time is ``timestamp``, ``datetime``, ``date``, ``time`` or
         a
-        first column without a name, as ISO text or seconds, milliseconds, microseconds or nanoseconds since
-        1970.
+        first column without a name, as ISO text, as whole days like 20240131 (with a time of day:
+        202401311530), or as seconds, milliseconds, microseconds or nanoseconds since 1970.
     symbol
         Name of the instrument; the file's name without suffix by default.
     missing

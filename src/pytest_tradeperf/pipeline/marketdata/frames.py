@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_tradeperf.pipeline.errors import DataError
 from pytest_tradeperf.pipeline.marketdata.bars import PRICE_FIELDS, Bars
+from pytest_tradeperf.pipeline.marketdata.times import times_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pytest_tradeperf.pipeline.marketdata.timeframe import Timeframe
 
 TIME_NAMES = ("timestamp", "datetime", "date", "time")
-# Numbers since 1970 by size: seconds have 10 digits until the year 2286, milliseconds 13, microseconds 16.
-EPOCH_UNITS = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (np.inf, "ns"))
 
 
 def bars_from_frame(
@@ -88,7 +87,7 @@ def _columns(part: pd.DataFrame, first_bar: int) -> dict[str, NDArray[Any]]:
     columns["volume"] = (
         _numbers(part[by_name["volume"]], "volume", first_bar) if has_volume else np.full(len(part), np.nan)
     )
-    columns["timestamps"] = _times(part[time], first_bar)
+    columns["timestamps"] = times_of(part[time], first_bar)
     return columns
 
 
@@ -101,24 +100,3 @@ def _numbers(column: pd.Series[Any], name: str, first_bar: int) -> NDArray[np.fl
         row = int(wrong.argmax())
         raise DataError(f"{name} of bar {first_bar + row} is {column.iloc[row]!r}: expected a number")
     return numbers
-
-
-def _times(column: pd.Series[Any], first_bar: int) -> NDArray[np.datetime64]:
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(column):
-        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        largest = float(np.nanmax(np.abs(numbers), initial=0.0))
-        unit = next(unit for limit, unit in EPOCH_UNITS if largest < limit)
-        parsed = pd.to_datetime(column, unit=cast("Any", unit), errors="coerce", utc=True)
-    else:
-        parsed = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
-    wrong = parsed.isna().to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"timestamp of bar {first_bar + row} is {column.iloc[row]!r}: expected ISO text like "
-            f"2024-01-31 or "
-            "2024-01-31T15:30:00, or seconds since 1970"
-        )
-    return np.asarray(parsed.dt.tz_convert(None), dtype="datetime64[ns]")

@@ -54,9 +54,15 @@ def test_compressed_files_are_read_by_suffix(tmp_path: Path) -> None:
         [1704153600, 1704240000, 1704326400],
         [1704153600000, 1704240000000, 1704326400000],
         [1704153600000000000, 1704240000000000000, 1704326400000000000],
+        [20240102, 20240103, 20240104],
+        ["20240102.0", "20240103.0", "20240104.0"],
+        [202401020930, 202401030930, 202401040930],
+        [20240102093000, 20240103093000, 20240104093059],
     ],
 )
-def test_times_are_read_as_text_and_as_numbers_since_1970(tmp_path: Path, stamps: list[object]) -> None:
+def test_times_are_read_as_text_as_whole_days_and_as_numbers_since_1970(
+    tmp_path: Path, stamps: list[object]
+) -> None:
     rows = [f"{stamp},{row.split(',', 1)[1]}" for stamp, row in zip(stamps, ROWS, strict=True)]
     bars = read_bars(file_of(tmp_path, HEADER + "\n".join(rows)))
     assert bars.timestamps.astype("datetime64[D]").astype(str).tolist() == [
@@ -64,6 +70,58 @@ def test_times_are_read_as_text_and_as_numbers_since_1970(tmp_path: Path, stamps
         "2024-01-03",
         "2024-01-04",
     ]
+
+
+def test_whole_days_make_daily_bars_and_keep_their_time_of_day(tmp_path: Path) -> None:
+    days = read_bars(file_of(tmp_path, HEADER + "\n".join(row.replace("-", "") for row in ROWS)))
+    assert str(days.timeframe) == "1d stocks"
+    times = ["202401020930", "202401021030", "202401021130"]
+    rows = [f"{stamp},{row.split(',', 1)[1]}" for stamp, row in zip(times, ROWS, strict=True)]
+    hours = read_bars(file_of(tmp_path, HEADER + "\n".join(rows)))
+    assert str(hours.timeframe) == "1h stocks"
+    assert str(hours.timestamps[0]) == "2024-01-02T09:30:00.000000000"
+
+
+def test_seconds_before_and_after_1970_are_read_as_such(tmp_path: Path) -> None:
+    stamps = [-86_400, 0, 1_704_153_600]
+    rows = [f"{stamp},{row.split(',', 1)[1]}" for stamp, row in zip(stamps, ROWS, strict=True)]
+    bars = read_bars(file_of(tmp_path, HEADER + "\n".join(rows)))
+    assert bars.timestamps.astype("datetime64[D]").astype(str).tolist() == [
+        "1969-12-31",
+        "1970-01-01",
+        "2024-01-02",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "stamps", "message"),
+    [
+        (
+            HEADER,
+            [20240102, 20240231],
+            "timestamp of bar 1 is 20240231: expected ISO text .* dates like 20240131",
+        ),
+        (HEADER, [202401020930, 202401022460], "timestamp of bar 1 is 202401022460: expected ISO text"),
+        (
+            HEADER.replace("timestamp", "Date"),
+            [45292, 45293],
+            r"timestamp \(column 'Date'\) of bar 0 is 45292, as seconds since 1970 1970-01-01T12:34:52, .* 20240131, .* anew",
+        ),
+        (HEADER.replace("timestamp", ""), [0, 1], r"column 'Unnamed: 0'\) of bar 0 is 0, as seconds"),
+        (
+            HEADER,
+            [20240102.5, 20240103.5],
+            r"timestamp of bar 0 is 20240102\.5, as seconds since 1970 1970-08-23",
+        ),
+    ],
+    ids=["no such day", "no such minute", "spreadsheet days", "row numbers", "not whole"],
+)
+def test_numbers_that_cannot_be_meant_as_seconds_since_1970_are_refused(
+    tmp_path: Path, header: str, stamps: list[float], message: str
+) -> None:
+    rows = [f"{stamp},{row.split(',', 1)[1]}" for stamp, row in zip(stamps, ROWS, strict=False)]
+    with pytest.raises(DataError, match=f"x.csv: .*{message}"):
+        read_bars(file_of(tmp_path, header + "\n".join(rows)))
 
 
 def test_other_spellings_and_columns_are_fine_and_volume_may_lack(tmp_path: Path) -> None:
