@@ -14,6 +14,7 @@ from pytest_tradeperf.pipeline.altdata.model import Source
 from pytest_tradeperf.pipeline.debate.decision import Action
 from pytest_tradeperf.pipeline.desk import OpenTrade, Outcome
 from pytest_tradeperf.pipeline.marketdata.network import NetworkBars
+from pytest_tradeperf.pipeline.marketdata.sessions import finished_by
 from pytest_tradeperf.pipeline.research import Heard, Loaded, News
 from pytest_tradeperf.pipeline.store import Decision as StoredDecision
 from pytest_tradeperf.pipeline.store import Execution, SignalStore
@@ -46,14 +47,14 @@ class NetworkMarket:
     """Daily bars over the network, a little more than a year of them."""
 
     def __init__(self, source: NetworkBars, as_of: datetime) -> None:
-        self._source, self._end = source, as_of.date()
+        self._source, self._as_of = source, as_of
 
     async def load(self, tickers: Sequence[str], *, seconds: float) -> Loaded:
-        """Return the bars up to the day of ``as_of``."""
-        report = await self._source.fetch(
-            tickers, start=self._end - _HISTORY, end=self._end, timeout_s=0.95 * seconds
-        )
-        return Loaded(bars=report.bars, degraded=report.degraded)
+        """Return the bars of the sessions that were over at ``as_of``."""
+        end = self._as_of.date()
+        report = await self._source.fetch(tickers, start=end - _HISTORY, end=end, timeout_s=0.95 * seconds)
+        known = {ticker: finished_by(bars, self._as_of) for ticker, bars in report.bars.items()}
+        return Loaded(bars=known, degraded=report.degraded)
 
 
 def _news(found: Collection, ticker: str) -> News:

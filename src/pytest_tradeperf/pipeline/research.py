@@ -121,7 +121,7 @@ class BundledMarket:
     Parameters
     ----------
     until
-        Only bars at or before this moment; None: all.
+        Only bars whose session was over at this moment; None: all.
     """
 
     def __init__(self, until: datetime | None = None) -> None:
@@ -131,6 +131,7 @@ class BundledMarket:
         """Return the bundled bars of ``tickers``; reading them takes milliseconds."""
         del seconds
         from pytest_tradeperf.pipeline.marketdata import load_bars
+        from pytest_tradeperf.pipeline.marketdata.sessions import finished_by
 
         bars: dict[str, Bars] = {}
         degraded = []
@@ -140,7 +141,7 @@ class BundledMarket:
             except DataError:
                 degraded.append(f"bars {ticker}: not bundled")
                 continue
-            bars[ticker] = found if self._until is None else found[: _bars_until(found, self._until)]
+            bars[ticker] = found if self._until is None else finished_by(found, self._until)
             await asyncio.sleep(0)  # Ctrl-C and deadlines get their turn between files
         return Loaded(bars=bars, degraded=tuple(degraded))
 
@@ -266,10 +267,3 @@ def _checked(bars: "Bars | None", as_of: datetime) -> tuple[tuple[str, ...], Qua
     if moves.size and moves.max() > _LARGEST_MOVE:
         checks.append(f"a move of {moves.max():.0%} in one bar: a split not adjusted for?")
     return tuple(checks), Quality.SUSPECT if checks else Quality.GOOD
-
-
-def _bars_until(bars: "Bars", until: datetime) -> int:
-    import numpy as np
-
-    moment = np.datetime64(until.astimezone(UTC).replace(tzinfo=None), "ns")
-    return int(np.searchsorted(bars.timestamps, moment, side="right"))

@@ -4,7 +4,8 @@ Heavy libraries load here, when a run begins, and not before.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ async def opened(
     model: ChatModel | None = None,
     transport: "Callable[[str], httpx2.AsyncBaseTransport] | None" = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    environment: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[Parts]:
     """Yield the parts that ``config`` describes; sockets, files and tasks are closed at the end.
 
@@ -47,6 +49,11 @@ async def opened(
         Answers instead of the configured endpoint, for cassettes and tests.
     transport
         Makes what replaces real sockets, by service name, for worlds in memory and virtual time.
+    now
+        Wall clock of a live run; a world's time stands still.
+    environment
+        Variables that say where live feeds are, which are asked, and where their answers are kept: see
+        :class:`~.altdata.settings.FeedSettings`. All else is in ``config``.
 
     Raises
     ------
@@ -59,14 +66,18 @@ async def opened(
         as_of = now()
         if config.source != "live":  # bundled bars end in the past, and so does everything about them
             as_of = newest(await BundledMarket().load(config.tickers, seconds=config.feeds_timeout), now)
-        reach = _Reach(transport=transport, world_url=await _world(config, as_of, transport, stack))
+        reach = _Reach(
+            transport=transport,
+            world_url=await _world(config, as_of, transport, stack),
+            now=now if config.source == "live" else lambda: as_of,
+        )
         queue = await stack.enter_async_context(
             WorkQueue(workers=config.llm_workers, cache_ttl=config.llm_cache_ttl)
         )
         model = await _taped(config, model or await _model(config, reach, stack), stack)
         yield Parts(
             market=await _market(config, reach, as_of, stack),
-            feeds=await _feeds(config, reach, as_of, stack),
+            feeds=await _feeds(config, reach, environment, stack),
             panel=Panel(AnswerService(model, queue), settings=debate_settings(config)),
             queue=queue,
             ledger=ledger(config),
@@ -102,10 +113,11 @@ def ledger(config: PipelineConfig) -> Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reach:
-    """How services are reached: the loopback world's address if there is one, and what replaces sockets."""
+    """How services are reached: a loopback world's address, what replaces sockets, and the time there is."""
 
     transport: "Callable[[str], httpx2.AsyncBaseTransport] | None"
     world_url: str | None
+    now: Callable[[], datetime]
 
     def transport_of(self, service: str) -> "httpx2.AsyncBaseTransport | None":
         return None if self.transport is None else self.transport(service)
@@ -159,6 +171,7 @@ async def _market(config: PipelineConfig, reach: _Reach, as_of: datetime, stack:
             headers={"User-Agent": "pytest-tradeperf"},
             transport=reach.transport_of("market"),
             trust_env=reach.world_url is None,
+            now=reach.now,
         )
     )
     source = NetworkBars(
@@ -216,7 +229,9 @@ async def _taped(config: PipelineConfig, model: ChatModel, stack: AsyncExitStack
     return await stack.enter_async_context(tape)
 
 
-async def _feeds(config: PipelineConfig, reach: _Reach, as_of: datetime, stack: AsyncExitStack) -> Feeds:
+async def _feeds(
+    config: PipelineConfig, reach: _Reach, environment: Mapping[str, str], stack: AsyncExitStack
+) -> Feeds:
     if config.source == "off":
         return Silence()
     from pytest_tradeperf.pipeline.adapters import AltFeeds
@@ -224,8 +239,17 @@ async def _feeds(config: PipelineConfig, reach: _Reach, as_of: datetime, stack: 
     from pytest_tradeperf.pipeline.altdata.settings import FeedSettings
 
     if config.source == "live" or reach.world_url is None:
-        settings = FeedSettings(sec_user_agent=config.sec_user_agent, timeout_s=config.feeds_timeout)
-        sources, notes = await stack.enter_async_context(open_sources(settings, transport=reach.transport))
+        # The configuration has read this variable already, and understands more spellings of it.
+        others = {name: text for name, text in environment.items() if name != "TRADEPERF_FEEDS_TIMEOUT"}
+        settings = FeedSettings.from_environment(others)
+        settings = replace(
+            settings,
+            sec_user_agent=config.sec_user_agent or settings.sec_user_agent,
+            timeout_s=config.feeds_timeout,
+        )
+        sources, notes = await stack.enter_async_context(
+            open_sources(settings, transport=reach.transport, now=reach.now)
+        )
         return AltFeeds(sources, notes)
     settings = FeedSettings.for_world(reach.world_url, timeout_s=config.feeds_timeout)
     sources, notes = await stack.enter_async_context(
@@ -233,7 +257,7 @@ async def _feeds(config: PipelineConfig, reach: _Reach, as_of: datetime, stack: 
             settings,
             policy=None if config.world_scale else lambda policy: replace(policy, rules=()),
             transport=reach.transport,
-            now=lambda: as_of,  # a world's time stands still, and so do the ages of what it says
+            now=reach.now,  # a world's time stands still, and so do the ages of what it says
         )
     )
     return AltFeeds(sources, notes)

@@ -1,7 +1,7 @@
 import asyncio
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -460,10 +460,13 @@ def test_moods(score, mood):
 
 
 def test_the_bundled_market_can_stop_at_a_moment():
-    until = datetime(2010, 6, 30, tzinfo=UTC)
+    until = datetime(2010, 6, 30, 21, tzinfo=UTC)
     loaded = virtual_time.run(BundledMarket(until).load(["IBM", "ZZZ"], seconds=1))
     assert str(loaded.bars["IBM"].timestamps[-1])[:10] == "2010-06-30"
     assert loaded.degraded == ("bars ZZZ: not bundled",)
+    before_close = until - timedelta(hours=2)
+    loaded_before = virtual_time.run(BundledMarket(before_close).load(["IBM"], seconds=1))
+    assert str(loaded_before.bars["IBM"].timestamps[-1])[:10] == "2010-06-29"
     assert newest(loaded, lambda: AS_OF) == datetime(2010, 6, 30, 23, 59, 59, tzinfo=UTC)
     assert newest(Loaded(bars={}), lambda: AS_OF) == AS_OF
 

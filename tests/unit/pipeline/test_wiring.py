@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx2
 import pytest
 from click.testing import CliRunner
 
@@ -24,6 +25,8 @@ from pytest_tradeperf.pipeline.marketdata import load_bars
 from pytest_tradeperf.pipeline.research import Mood, Silence
 from pytest_tradeperf.pipeline.store import SignalStore
 from pytest_tradeperf.pipeline.wiring import debate_settings, ledger, opened
+from pytest_tradeperf.pipeline.world.settings import WorldSettings
+from pytest_tradeperf.pipeline.world.transport import WorldTransport
 
 
 def invoke(command, *arguments, **environment):
@@ -144,6 +147,87 @@ def test_live_without_feeds_is_as_of_now():
             return parts.as_of, isinstance(parts.feeds, Silence)
 
     assert asyncio.run(main()) == (now, False)
+
+
+class Listening(httpx2.AsyncBaseTransport):
+    """A world that notes which addresses it is asked at."""
+
+    def __init__(self):
+        self.world = WorldTransport(WorldSettings(now=LIVE_AT))
+        self.urls = []
+
+    async def handle_async_request(self, request):
+        self.urls.append(str(request.url))
+        if request.url.path.startswith("/v8/"):  # the market's host has nothing else, the world's has
+            request.url = request.url.copy_with(path=f"/market{request.url.path}")
+        return await self.world.handle_async_request(request)
+
+
+LIVE_AT = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)
+
+
+def heard_live(environment, **more):
+    """Return what feeds of a live run say about IBM, and where they have asked."""
+    listening = Listening()
+
+    async def main():
+        config = PipelineConfig(source="live", store="off", charts=False, **more)
+        async with opened(
+            config, transport=lambda _: listening, now=lambda: LIVE_AT, environment=environment
+        ) as parts:
+            return await parts.feeds.hear(["IBM"], as_of=LIVE_AT, seconds=20)
+
+    return asyncio.run(main()), listening.urls
+
+
+def test_live_feeds_are_where_which_and_kept_as_the_environment_says(tmp_path):
+    folder = tmp_path / "kept"
+    environment = {
+        "TRADEPERF_FEEDS": "news,cboe",
+        "TRADEPERF_NEWS_URL": "http://mine.example/news",
+        "TRADEPERF_CBOE_URL": "http://other.example/cboe",
+        "TRADEPERF_FEEDS_CACHE": str(folder),
+        "TRADEPERF_FEEDS_TIMEOUT": "5min",  # the configuration's, which reads it
+    }
+    heard, urls = heard_live(environment)
+    assert heard.degraded == ()
+    assert set(heard.statistics) == {"news", "cboe"}
+    assert {url.split("/")[2] for url in urls} == {"mine.example", "other.example"}
+    assert {file.name.split("-")[0] for file in folder.glob("*.sqlite")} == {"news", "cboe"}
+    assert heard_live(environment)[1] == []  # the next run is answered from the folder
+
+
+def test_the_configurations_contact_goes_before_that_of_the_environment():
+    environment = {
+        "TRADEPERF_FEEDS": "sec",
+        "TRADEPERF_SEC_URL": "http://mine.example/sec",
+        "TRADEPERF_SEC_USER_AGENT": "no contact",
+    }
+    refused, _ = heard_live(environment)
+    assert refused.degraded[0].startswith("sec: not asked")
+    heard, urls = heard_live(environment, sec_user_agent="Jane Doe jane@example.com")
+    assert heard.degraded == ()
+    assert {url.split("/")[2] for url in urls} == {"mine.example"}
+
+
+def test_a_feed_that_does_not_exist_is_refused_before_anything_is_asked():
+    with pytest.raises(SettingError, match="unknown source 'twitter'"):
+        heard_live({"TRADEPERF_FEEDS": "twitter"})
+
+
+def test_a_live_market_is_cut_by_the_clock_it_is_given():
+    """At half past ten in New York the world has a row of that day, which is no bar yet."""
+    listening = Listening()
+
+    async def main():
+        config = PipelineConfig(source="live", store="off", charts=False)
+        async with opened(
+            config, transport=lambda _: listening, now=lambda: LIVE_AT, environment={}
+        ) as parts:
+            return await parts.market.load(["T001"], seconds=20)
+
+    bars = asyncio.run(main()).bars["T001"]
+    assert str(bars.timestamps[-1])[:10] == "2026-03-03"
 
 
 def test_settings_reach_the_parts_they_are_for():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_tradeperf.pipeline.backtest.sweep_key import Rows, columns_of, sweep_key
+from pytest_tradeperf.pipeline.backtest.sweep_key import Rows, bars_of, columns_of, sweep_key
 from pytest_tradeperf.pipeline.backtest.sweep_result import SweepResult
 from pytest_tradeperf.pipeline.errors import SettingError
 
@@ -46,7 +46,7 @@ def remembered(
             "engine": fresh[0].engine,
         }
 
-    data = tuple(columns_of(job.bars)) if data_file is None else Path(data_file)
+    data = tuple(columns_of(bars_of(job))) if data_file is None else Path(data_file)
     try:
         kept = cache.get("sweep", compute, data=data, parameters=parameters)
     except _NotKeptError:

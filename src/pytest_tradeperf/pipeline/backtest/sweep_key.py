@@ -40,7 +40,6 @@ def sweep_key(job: Job, rows: Rows) -> dict[str, Any]:
         Something of it could change and look the same: a strategy that its module does not hold by name (a
         lambda, something local, a bound method, a partial), a fee function, a value that is an object.
     """
-    assert isinstance(job.bars, Bars)  # only workers have a file instead
     odd = next((value for row in rows for value in row if not isinstance(value, PLAIN)), None)
     if odd is not None:
         raise SettingError(
@@ -51,18 +50,25 @@ def sweep_key(job: Job, rows: Rows) -> dict[str, Any]:
             f"a sweep with the fee function {job.settings.costs.fee!r:.80} cannot be told from another one: "
             "use fees_bps and fee_fixed"
         )
+    bars = bars_of(job)
     return {
         "strategy": f"{job.strategy.__module__}.{_name_of(job.strategy)}",
         "code": _code_of(job.strategy),
         "names": list(job.names),
         "rows": hashlib.sha256(repr(rows).encode()).hexdigest(),
         "settings": repr(job.settings),
-        "bars": b"".join(data_digest(column) for column in columns_of(job.bars)).hex(),
-        "symbol": job.bars.symbol,
-        "timeframe": repr(job.bars.timeframe),
+        "bars": b"".join(data_digest(column) for column in columns_of(bars)).hex(),
+        "symbol": bars.symbol,
+        "timeframe": repr(bars.timeframe),
         "version": VERSION,
         "package": importlib.metadata.version("pytest-tradeperf"),
     }
+
+
+def bars_of(job: Job) -> Bars:
+    """Return the bars of a job that was not sent to a worker, which has a file instead."""
+    assert isinstance(job.bars, Bars)
+    return job.bars
 
 
 def columns_of(bars: Bars) -> list[NDArray[Any]]:

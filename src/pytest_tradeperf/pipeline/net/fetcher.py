@@ -106,7 +106,7 @@ class Fetcher:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.policy = policy
-        self._now = now
+        self.now = now
         self._counters = NetCounters()
         self._storage = storage or MemoryStorage()
         limits = httpx2.Limits(
@@ -265,7 +265,7 @@ class Fetcher:
                 value=response.extensions[VALUE], fetched_at=fetched_at, age_s=0.0, from_cache=False
             )
         self._counters.counts["revalidated" if status["revalidated"] else "cache_hits"] += 1
-        age = 0.0 if status["revalidated"] else max(0.0, (self._now() - fetched_at).total_seconds())
+        age = 0.0 if status["revalidated"] else max(0.0, (self.now() - fetched_at).total_seconds())
         return Answer(value=accept(response.content), fetched_at=fetched_at, age_s=age, from_cache=True)
 
     async def _stale(self, url: str, accept: Callable[[bytes], T], failure: NetworkError) -> Answer[T] | None:
@@ -273,7 +273,7 @@ class Fetcher:
         found = None
         for entry in await self._storage.get_entries(self._key(url)):
             fetched_at = datetime.fromisoformat(entry.response.headers[FETCHED_AT])
-            age = (self._now() - fetched_at).total_seconds()
+            age = (self.now() - fetched_at).total_seconds()
             if age <= self.policy.stale_s and (found is None or found.age_s > age):
                 try:
                     value = accept(await _body(entry))
