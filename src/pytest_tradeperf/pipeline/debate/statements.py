@@ -1,6 +1,7 @@
 """What was said: votes, statements of a turn, rulings, and how votes are counted."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def tally(votes: Sequence[Vote]) -> Tally:
     )
     if not said:
         return Tally(probability=None, agreement=0.0, n_votes=0)
-    if all(strength == 0 for _, _, strength, _ in said):
+    if all(strength < sys.float_info.min for _, _, strength, _ in said):  # too small to be divided by
         said = [(name, p, weight, weight) for name, p, _, weight in said]
     total = math.fsum(strength for _, _, strength, _ in said)
     pooled = math.fsum(p * strength for _, p, strength, _ in said) / total

@@ -53,6 +53,8 @@ def test_no_votes_have_no_probability_and_no_confidence_counts_equally():
     assert tally([Vote(analyst="a", probability=None)]) == Tally(probability=None, agreement=0.0, n_votes=0)
     both = [Vote(analyst="a", probability=0.2), Vote(analyst="b", probability=0.6)]
     assert tally(both).probability == 0.4
+    hardly = [Vote(analyst=v.analyst, probability=v.probability, confidence=5e-324) for v in both]
+    assert tally(hardly).probability == 0.4
 
 
 @settings(deadline=None)  # a busy machine is no finding
