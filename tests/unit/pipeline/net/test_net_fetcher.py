@@ -307,7 +307,8 @@ async def test_unknown_things_do_not_open_the_circuit() -> None:
 @pytest.mark.asyncio
 async def test_the_server_never_sees_more_than_the_rule_in_any_window() -> None:
     rule = RateRule(limit=10, period_s=0.4)
-    policy = replace(POLICY, rules=(rule,), transit_s=0.2, max_in_flight=50)
+    policy = replace(POLICY, rules=(rule,), transit_s=1.0, max_in_flight=50)  # as long as a machine may stall
+    policy = replace(policy, attempt_timeout_s=10.0, deadline_s=30.0)
     async with world_and(policy, rules={"stocktwits": rule}) as (world, fetcher, url):
         await asyncio.gather(*(fetcher.get(f"{url}?n={number}", messages) for number in range(30)))
         entries = world.entries("stocktwits")
