@@ -26,7 +26,7 @@ from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome, Series
 from pytest_tradeperf.pairing.pair import PairPlan, interpreter_flags, preloadable
 from pytest_tradeperf.pairing.trees import SourceTree
 from pytest_tradeperf.stats.sequential import Answer, Design, Look
-from pytest_tradeperf.units import format_factor, format_percent
+from pytest_tradeperf.units import counted, format_factor, format_percent
 
 PARALLEL: Final = 1.1
 """CPU over wall time from which a test runs in parallel."""
@@ -240,9 +240,7 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
         verdict, note = problem
         return replace(row, verdict=verdict, note=note, evidence=_evidence(outcome, None, arena, reference))
     if series is None or look is None:
-        cure = "" if outcome.end is End.STOPPED else "; --perf-time gives more"
-        note = f"not measured: {outcome.message or 'the time was spent'}{cure}"
-        return replace(row, note=note, evidence=_evidence(outcome, series, arena, reference))
+        return replace(row, note=_unseen(outcome), evidence=_evidence(outcome, series, arena, reference))
     is_follower = clock is not series.clock
     own = _of_value(series.look(arena.design, timing.threshold, clock), metric) if is_follower else look
     level = series.level(clock)
@@ -267,6 +265,15 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
         detail=tuple(detail),
         evidence=_evidence(outcome, series, arena, reference),
     )
+
+
+def _unseen(outcome: Outcome) -> str:
+    """Return why there is no number at all of a timing."""
+    if outcome.pairs:
+        pairs = counted(outcome.pairs, "pair")
+        return f"not measured: {pairs} ended without a value above 0 of it on both sides"
+    cure = "" if outcome.end is End.STOPPED else "; --perf-time gives more"
+    return f"not measured: {outcome.message or 'the time was spent'}{cure}"
 
 
 def _of_value(look: Look | None, metric: Metric) -> Look | None:
@@ -369,8 +376,8 @@ def _measure(name: str) -> str:
 
 def _part(name: str) -> str:
     """Return ``parse@cold`` of ``parse.wall@cold``: what a side calls the part."""
-    head, _, cache = name.partition("@")
-    return head.rpartition(".")[0] + ("@cold" if cache == "cold" else "")
+    head, at, cache = name.partition("@")
+    return head.rpartition(".")[0] + at + cache
 
 
 def _sibling(name: str, clock: Clock) -> str:

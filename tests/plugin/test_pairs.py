@@ -329,6 +329,32 @@ def test_fixture_that_holds_a_port_is_measured_in_turns_and_without_a_terminal(r
     assert 0.5 < rows["test_port", "cpu"]["change"] < 1.5
 
 
+CACHED = """
+CACHE = {}
+
+def total(n=1000):
+    if "total" not in CACHE:
+        CACHE["total"] = sum(i * i % 7 for i in range(n))
+    return [CACHE["total"] for _ in range(200)][0]
+"""
+
+
+@pytest.mark.slow
+def test_cold_calls_with_a_setup_are_judged_beside_warm_ones(repo):
+    test = (
+        "from pkg.cached import CACHE, total\ndef test_load(perf):\n"
+        "    perf.named('load', cache='cold').setup(CACHE.clear)(total)\n"
+        "    perf.named('load', cache='warm')(total)\n"
+    )
+    commit(repo, {"src/pkg/cached.py": CACHED, "test_it.py": test})
+    write(repo, {"src/pkg/cached.py": CACHED.replace("range(n)", "range(10 * n)")})
+    code, text, rows = against(repo)
+    assert code == 1, text
+    assert rows["test_load", "load.cpu@cold"]["verdict"] == "regressed"
+    assert rows["test_load", "load.cpu@cold"]["change"] > 1
+    assert abs(rows["test_load", "load.cpu@warm"]["change"]) < 0.5
+
+
 @pytest.mark.slow
 def test_recorded_rates_are_judged_in_their_direction(repo):
     write(

@@ -13,6 +13,7 @@ from pytest_tradeperf.confirmation import (
     suspects,
     timings,
 )
+from pytest_tradeperf.measures.metrics import qualified
 from pytest_tradeperf.model import Better, Kind, Measurement, Metric, Row, TestRecord, Verdict
 from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome, Series
 from pytest_tradeperf.selftest import describe_selftest, smallest_detectable
@@ -70,6 +71,20 @@ def test_other_clock_follows_the_one_that_decides() -> None:
     found = row(outcome(0.05, end=End.DECIDED), WALL)
     assert found.verdict is Verdict.REGRESSED
     assert found.note == "decided by its cpu time"
+
+
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+@pytest.mark.parametrize("part", ["", "load"])
+def test_cache_state_is_part_of_the_name_on_both_ends(part: str, cache: str) -> None:
+    result = outcome(0.05, name=f"{part}@{cache}", end=End.DECIDED)
+    assert row(result, qualified(CPU, part, cache)).verdict is Verdict.REGRESSED
+    assert row(result, qualified(CPU, part)).verdict is Verdict.UNDECIDED
+
+
+def test_timing_that_no_pair_holds_does_not_blame_the_time() -> None:
+    found = row(outcome(0.05, name="parse", end=End.DECIDED))
+    assert found.verdict is Verdict.UNDECIDED
+    assert found.note == "not measured: 14 pairs ended without a value above 0 of it on both sides"
 
 
 def test_falling_rate_is_a_regression_with_a_negative_change() -> None:

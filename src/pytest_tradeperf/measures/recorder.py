@@ -24,8 +24,11 @@ from pytest_tradeperf.units import format_duration, parse_fraction
 class Mode(Protocol):
     """Decides how the callables of a test are run; beside its consumer, implemented by sessions."""
 
-    def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
-        """Return the schedule of one measured callable of ``test``."""
+    def schedule(self, test: str, part: str, *, cache: str | None, is_async: bool, cold: bool) -> Schedule:
+        """Return the schedule of one measured callable of ``test``.
+
+        ``cache`` names its metrics beside ``part``; ``cold`` is whether only its first call counts.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +205,9 @@ class Perf:
             raise MeasureError("perf.setup was given a coroutine function, but what is measured is none")
         # Where setup empties the cache every call is cold, else only the first of a process.
         cold = self._cache == "cold" and self._prepare is None
-        schedule = recorder.mode.schedule(recorder.test, self._part, is_async=is_async, cold=cold)
+        schedule = recorder.mode.schedule(
+            recorder.test, self._part, cache=self._cache, is_async=is_async, cold=cold
+        )
         if is_async:
             recorder.unawaited += 1
             return self._measure_async(batch, schedule)

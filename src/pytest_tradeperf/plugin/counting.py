@@ -75,9 +75,9 @@ class Counting:
         if is_gated(item):
             prepare(item, self)
 
-    def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
+    def schedule(self, test: str, part: str, *, cache: str | None, is_async: bool, cold: bool) -> Schedule:
         """Return the schedule that counts a callable."""
-        del test, part, is_async
+        del test, part, cache, is_async
         return self._counter.schedule(cold=cold)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -43,9 +43,9 @@ STATE = pytest.StashKey[ItemState]()
 class Unmeasured:
     """The mode of ``--perf-off``: callables run once, nothing is kept."""
 
-    def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
+    def schedule(self, test: str, part: str, *, cache: str | None, is_async: bool, cold: bool) -> Schedule:
         """Return a schedule of one call."""
-        del test, part, is_async, cold
+        del test, part, cache, is_async, cold
         return once()
 
 

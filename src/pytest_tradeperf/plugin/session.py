@@ -71,9 +71,9 @@ class MeasuringSession:
         self.over_budget: list[Row] = []
         self._specs: dict[str, ItemState] = {}
 
-    def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
+    def schedule(self, test: str, part: str, *, cache: str | None, is_async: bool, cold: bool) -> Schedule:
         """Return how a callable of ``test`` is run in this session."""
-        del part, is_async
+        del part, cache, is_async
         plan = CAREFUL if self.settings.is_careful else QUICK
         state = self._specs.get(test)
         rounds = state.spec.rounds if state is not None else None

@@ -174,10 +174,10 @@ class Worker:
             if m.metric.kind is Kind.TIMING and isinstance(m.value, int | float)
         }
 
-    def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
+    def schedule(self, test: str, part: str, *, cache: str | None, is_async: bool, cold: bool) -> Schedule:
         """Return rounds on demand, or one block where a loop or the other side must not be kept waiting."""
         del test
-        name = f"{part}@cold" if cold else part
+        name = f"{part}@{cache}" if cache else part  # as in the names of its metrics
         if not (is_async or self._is_alone or _has_running_loop()):
             return side.lockstep(self._channel, name, is_cold=cold)
         block = side.Block((1, 1, False) if cold else self._plan.get(name, (1, 1, False)))

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memray has no W
 
 
 class Once:
-    def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
-        del test, part, is_async, cold
+    def schedule(self, test: str, part: str, *, cache: str | None, is_async: bool, cold: bool) -> Schedule:
+        del test, part, cache, is_async, cold
         return once()
 
 

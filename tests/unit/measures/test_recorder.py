@@ -17,10 +17,10 @@ SHORT = Plan(round_ns=1, total_ns=10**12, min_rounds=2, max_rounds=2)
 class Short:
     """A mode of a warm-up and two rounds, which notes how it was asked."""
 
-    asked: list[tuple[str, str, bool, bool]] = field(default_factory=list)
+    asked: list[tuple[str, str, str | None, bool, bool]] = field(default_factory=list)
 
-    def schedule(self, test: str, part: str, *, is_async: bool, cold: bool) -> Schedule:
-        self.asked.append((test, part, is_async, cold))
+    def schedule(self, test: str, part: str, *, cache: str | None, is_async: bool, cold: bool) -> Schedule:
+        self.asked.append((test, part, cache, is_async, cold))
         return calibrated(SHORT)
 
 
@@ -43,7 +43,7 @@ def only(recorder: Recorder) -> Measurement:
     return found
 
 
-def asked(recorder: Recorder) -> list[tuple[str, str, bool, bool]]:
+def asked(recorder: Recorder) -> list[tuple[str, str, str | None, bool, bool]]:
     assert isinstance(recorder.mode, Short)
     return recorder.mode.asked
 
@@ -77,12 +77,12 @@ def test_cold_and_warm_of_one_callable_are_separate_metrics(perf: Perf, recorder
 
 def test_cold_means_one_call_a_process(perf: Perf, recorder: Recorder) -> None:
     perf.named("parse", cache="cold")(int, "5")
-    assert asked(recorder) == [("t.py::test", "parse", False, True)]
+    assert asked(recorder) == [("t.py::test", "parse", "cold", False, True)]
 
 
 def test_cold_with_a_setup_that_empties_the_cache_means_every_call(perf: Perf, recorder: Recorder) -> None:
     perf.named("parse", cache="cold").setup(lambda: None)(int, "5")
-    assert asked(recorder) == [("t.py::test", "parse", False, False)]
+    assert asked(recorder) == [("t.py::test", "parse", "cold", False, False)]
 
 
 def test_two_unnamed_calls_are_refused_with_the_cure(perf: Perf) -> None:
@@ -141,7 +141,7 @@ def test_coroutine_functions_of_all_kinds_are_awaited(perf: Perf, recorder: Reco
 
     assert asyncio.run(test()) == 5
     assert names(recorder) == ["wall", "cpu"]
-    assert asked(recorder)[0][2]
+    assert asked(recorder)[0][3]
 
 
 def test_a_class_whose_objects_are_awaitable_calls_is_itself_no_coroutine_function(perf: Perf) -> None:
