@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pytest_tradeperf.confirmation import Arena, Reference, Timing, measure_against
+from pytest_tradeperf.confirmation.measuring import Arena, Reference, Timing, measure_against
 from pytest_tradeperf.measures.metrics import WALL
 from pytest_tradeperf.model import Measurement
 from pytest_tradeperf.pairing.lockstep import TestPair

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
 
-from pytest_tradeperf.confirmation import Arena, Reference, Timing, rows
+from pytest_tradeperf.confirmation.measuring import Arena, Reference, Timing
+from pytest_tradeperf.confirmation.rows import rows
 from pytest_tradeperf.model import Row, Verdict
 from pytest_tradeperf.pairing.outcomes import Outcome, Series
 from pytest_tradeperf.stats.estimators import robust_sd

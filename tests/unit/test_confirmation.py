@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from pytest_tradeperf.confirmation import (
+from pytest_tradeperf.confirmation.measuring import (
     Arena,
     Reference,
     Timing,
     comparisons,
     copy_sources,
-    rows,
     suspects,
     timings,
 )
+from pytest_tradeperf.confirmation.rows import rows
 from pytest_tradeperf.measures.metrics import qualified
 from pytest_tradeperf.model import Better, Kind, Measurement, Metric, Row, TestRecord, Verdict
 from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome, Series
@@ -85,6 +85,32 @@ def test_timing_that_no_pair_holds_does_not_blame_the_time() -> None:
     found = row(outcome(0.05, name="parse", end=End.DECIDED))
     assert found.verdict is Verdict.UNDECIDED
     assert found.note == "not measured: 14 pairs ended without a value above 0 of it on both sides"
+
+
+def both(cpu: float, wall: float, pairs: int, end: End) -> Outcome:
+    result = outcome(cpu, pairs=pairs, end=end)
+    result.series[""].ratios[Clock.WALL] = [wall] * pairs
+    return result
+
+
+@pytest.mark.parametrize(
+    ("cpu", "pairs", "end", "verdict", "said"),
+    [
+        (0.0, 16, End.DECIDED, Verdict.REGRESSED, "; it waits longer, CPU time did not grow"),
+        (-0.05, 16, End.DECIDED, Verdict.REGRESSED, "; it waits longer, CPU time fell"),
+        (0.0, 8, End.TIME, Verdict.UNDECIDED, "; it waits longer, CPU time did not grow"),
+        (0.05, 16, End.DECIDED, Verdict.REGRESSED, "decided by its cpu time"),
+    ],
+)
+def test_wall_time_that_grows_alone_is_judged_itself(
+    cpu: float, pairs: int, end: End, verdict: Verdict, said: str
+) -> None:
+    found = row(both(cpu, 0.08, pairs, end), WALL)
+    assert found.verdict is verdict
+    assert found.note.endswith(said)
+    assert found.is_follower == (cpu > 0)
+    assert found.evidence["clock"] == ("cpu" if cpu > 0 else "wall")
+    assert found.change == pytest.approx(0.083, abs=1e-3)
 
 
 def test_falling_rate_is_a_regression_with_a_negative_change() -> None:

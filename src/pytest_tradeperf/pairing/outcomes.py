@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import median
 from typing import Final
@@ -15,6 +15,12 @@ from pytest_tradeperf.stats.turns import paired_log_ratio
 
 CPU_BOUND: Final = 0.9
 """CPU over wall time of the least disturbed rounds, from which CPU time decides."""
+
+WAIT_SHARE: Final = 0.1
+"""Part of a timing's alpha kept for waiting added to CPU-bound code; the deciding clock has the rest.
+
+Wall time then takes three pairs more than CPU time would, and CPU time no more than with all of it.
+"""
 
 
 class Clock(StrEnum):
@@ -61,6 +67,25 @@ class Series:
         ratios = self.ratios.get(clock or self.clock, [])
         return design.look(ratios[: design.horizon], threshold) if ratios else None
 
+    def waiting(self, design: Design, threshold: float) -> Look | None:
+        """Return a look at wall time where CPU time decides and wall time grew beyond ``threshold``.
+
+        None elsewhere. Its answer is REGRESSED, or OPEN while the growth may be chance.
+        """
+        if self.clock is not Clock.CPU:
+            return None
+        rest = replace(design, alpha=design.alpha * WAIT_SHARE / (1 - WAIT_SHARE))
+        look = self.look(rest, threshold, Clock.WALL)
+        return look if look is not None and look.change > threshold else None
+
+    def answer(self, design: Design, threshold: float) -> Answer:
+        """Return what all clocks say together; ``design`` is that of the deciding one."""
+        look = self.look(design, threshold)
+        if look is None:
+            return Answer.OPEN
+        waiting = self.waiting(design, threshold)
+        return look.answer if waiting is None or look.answer is Answer.REGRESSED else waiting.answer
+
     def level(self, clock: Clock) -> tuple[float, float] | None:
         """Return the median (accepted, present) estimates."""
         levels = self.levels.get(clock)
@@ -103,8 +128,7 @@ class Outcome:
 
     def answers(self, design: Design) -> list[Answer]:
         """Return the answer of each timing so far."""
-        looks = (series.look(design, self.threshold) for series in self.series.values())
-        return [look.answer if look is not None else Answer.OPEN for look in looks]
+        return [series.answer(design, self.threshold) for series in self.series.values()]
 
     def is_decided(self, design: Design) -> bool:
         """Return whether no timing is open, or one has regressed, which fails the test anyway."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_tradeperf.confirmation import (
+from pytest_tradeperf.confirmation.measuring import (
     Arena,
     Reference,
     Timing,
     comparisons,
     measure_against,
-    rows,
     timings,
 )
+from pytest_tradeperf.confirmation.rows import rows
 from pytest_tradeperf.errors import RevisionError, UnavailableError
 from pytest_tradeperf.gate.judge import Pending, allowed
 from pytest_tradeperf.model import Row, TestRecord, Verdict

@@ -1,5 +1,66 @@
-from pytest_tradeperf.pairing.lockstep import Rounds
-from pytest_tradeperf.pairing.outcomes import Clock, compare
+import random
+
+import pytest
+
+from pytest_tradeperf.pairing.lockstep import Burst, Rounds, TestPair
+from pytest_tradeperf.pairing.outcomes import Clock, Outcome, compare
+from pytest_tradeperf.stats.sequential import Answer, Design
+
+DESIGN = Design(alpha=0.01 / 20)
+CALL_NS = 10_000_000
+
+
+def pair(dice: random.Random, *, cpu: float = 1.0, wait: float = 0.0, noise: float = 0.0) -> TestPair:
+    """Return a pair whose present side costs ``cpu`` times as much and waits ``wait`` of a call besides.
+
+    ``noise`` is how much of a call, at most, either side loses in a round to what is in no clock but wall.
+    """
+
+    def rounds(cost: float, waits: float) -> Rounds:
+        def burst() -> Burst:
+            used = round(CALL_NS * cost * dice.uniform(1, 1.002))
+            lost = CALL_NS * (waits + dice.uniform(0, noise) * dice.choice((0.2, 1)))
+            return [(used + round(lost), used, 0)]
+
+        return Rounds(bursts=[burst() for _ in range(24)])
+
+    return TestPair(parts={"": {"base": rounds(1.0, 0.0), "head": rounds(cpu, wait)}})
+
+
+def measured(seed: int, most: int = 60, **costs: float) -> Outcome:
+    """Return the outcome of pairs until they decide."""
+    dice, outcome = random.Random(seed), Outcome(test="t", threshold=0.02)
+    while outcome.pairs < most and not outcome.is_decided(DESIGN):
+        outcome.add(pair(dice, **costs), is_parallel=False, higher_is_better=frozenset())
+    return outcome
+
+
+@pytest.mark.parametrize("wait", [0.03, 0.09])
+def test_waiting_added_to_computing_code_is_a_regression(wait: float) -> None:
+    outcome = measured(1, wait=wait)
+    assert outcome.series[""].clock is Clock.CPU
+    look = outcome.series[""].look(DESIGN, 0.02)
+    assert look is not None
+    assert look.answer is Answer.OK
+    assert outcome.answers(DESIGN) == [Answer.REGRESSED]
+    assert outcome.pairs <= DESIGN.fewest + 4, "a tenth of alpha costs three or four pairs"
+
+
+def test_waiting_below_the_threshold_is_allowed() -> None:
+    outcome = measured(1, wait=0.01)
+    assert outcome.answers(DESIGN) == [Answer.OK]
+    assert outcome.pairs < DESIGN.fewest
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.1, 0.5])
+def test_wall_noise_of_both_sides_is_no_regression(noise: float) -> None:
+    for seed in range(20):
+        outcome = measured(seed, noise=noise)
+        assert outcome.answers(DESIGN) != [Answer.REGRESSED], seed
+
+
+def test_growing_cpu_time_is_not_hidden_by_a_noisy_wall_clock() -> None:
+    assert measured(1, cpu=1.05, noise=0.1).answers(DESIGN) == [Answer.REGRESSED]
 
 
 def test_wall_time_leaves_out_rounds_that_waited_longer_for_a_cpu_than_they_took() -> None:
