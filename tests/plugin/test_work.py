@@ -95,6 +95,18 @@ def test_a_limit_is_judged_in_a_plain_run(shop, stand_in):
     assert stand_in() == 1
 
 
+def test_a_limit_is_enforced_beside_pairs(accepted, stand_in):
+    starts = stand_in()
+    for args in (["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "change"]):
+        subprocess.run(["git", *args], cwd=accepted.path, check=True)
+    assert accepted.runpytest("--perf-against", "HEAD").ret == 0
+    assert stand_in() == starts, "without a limit nothing would be done with the count"
+    accepted.makepyfile(test_it=TESTS.replace("instructions=True", 'instructions="1 M"'))
+    result = accepted.runpytest("--perf-against", "HEAD")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["over budget: instructions *, limit <= 1,000,000 (+*"])
+
+
 def test_without_a_limit_a_plain_run_does_not_start_valgrind(shop, stand_in):
     assert shop.runpytest().ret == 0
     assert stand_in() == 0

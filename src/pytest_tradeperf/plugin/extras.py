@@ -57,7 +57,7 @@ def deferred(item: pytest.Item, state: ItemState, settings: Settings) -> frozens
     names = frozenset() if "perf_memory" in fixtures else HEAP_LIMITS
     if has_loop_pass(item, settings):
         names |= {metrics.LOOP_LAG.name}
-    asked = state.spec.asked(is_kept=settings.has_answer)
+    asked = state.spec.asked(is_kept=settings.keeps_values)
     return frozenset(name for name in asked if name in names or is_work(name))
 
 
@@ -71,15 +71,15 @@ def has_loop_pass(item: pytest.Item, settings: Settings) -> bool:
 
 def wants_extras(item: pytest.Item, settings: Settings) -> bool:
     """Return whether a test asks for anything beside its ordinary pass, before its markers are read."""
-    if settings.mode not in (Mode.PLAIN, Mode.GATE, Mode.UPDATE):
+    if settings.mode is Mode.CHILD:
         return False
     if any(item.iter_markers("perf_leak")) or any(item.iter_markers("perf_imports")):
         return True
-    if settings.has_answer and "perf_memory" in getattr(item, "fixturenames", ()):
+    if settings.keeps_values and "perf_memory" in getattr(item, "fixturenames", ()):
         return True
     named = {name for mark in item.iter_markers("perf_budget") for name in mark.kwargs}
     wanting = HEAP_LIMITS | {metrics.LOOP_LAG.name}
-    if settings.mode is not Mode.PLAIN:
+    if settings.mode in (Mode.GATE, Mode.UPDATE):
         wanting |= {metrics.PEAK_RSS.name}
     return bool(named & wanting) or asks_for_work(item, settings)
 
@@ -113,11 +113,11 @@ def _measure(item: pytest.Item, state: ItemState, settings: Settings) -> Outcome
     steps: list[Callable[[], None]] = []
     if names & HEAP_LIMITS:
         steps.append(lambda: _heap(item, state, settings, outcome))
-    elif settings.has_answer:
+    elif settings.keeps_values:
         steps.append(lambda: _blocks(item, state, outcome))
     if metrics.LOOP_LAG.name in names:
         steps.append(lambda: _loop(item, outcome))
-    if metrics.PEAK_RSS.name in state.spec.asked(is_kept=True) and settings.mode is not Mode.PLAIN:
+    if metrics.PEAK_RSS.name in state.spec.asked(is_kept=True) and settings.mode in (Mode.GATE, Mode.UPDATE):
         steps.append(lambda: _growth(item, outcome))
     if state.leak is not None:
         steps.append(lambda: _leak(item, state, outcome))
@@ -202,8 +202,8 @@ def _heap(item: pytest.Item, state: ItemState, settings: Settings, outcome: Outc
         outcome.unavailable |= dict.fromkeys(HEAP_LIMITS, reason)
         return
     uses: list[HeapUse] = []
-    is_counted = metrics.ALLOCATIONS.name in state.spec.asked(is_kept=settings.has_answer)
-    for in_turn in schedule(uses, is_kept=settings.has_answer, count=is_counted):
+    is_counted = metrics.ALLOCATIONS.name in state.spec.asked(is_kept=settings.keeps_values)
+    for in_turn in schedule(uses, is_kept=settings.keeps_values, count=is_counted):
         tracker = HeapTracker(
             mode=HeapMode(state.spec.heap), count=is_counted, in_turn=in_turn, root=settings.root
         )

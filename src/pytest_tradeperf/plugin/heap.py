@@ -13,7 +13,7 @@ MEMRAY_MARKERS: Final = ("limit_memory", "limit_leaks", "limit_leaked_objects")
 def is_kept(config: pytest.Config) -> bool:
     """Return whether this session stores or judges heap figures, rather than hold them against limits."""
     session = config.stash.get(SESSION, None)
-    return session is not None and session.settings.has_answer
+    return session is not None and session.settings.keeps_values
 
 
 def other_tracker(item: pytest.Item) -> str | None:

@@ -60,5 +60,5 @@ def _judged(spec: ImportSpec, test: str, report: ImportReport) -> tuple[list[Mea
 def _repeats(item: Any, spec: ImportSpec) -> int:
     """Return how many processes import the package: several where a time is judged or stored."""
     session = item.config.stash.get(SESSION, None)
-    is_stored = session is not None and session.settings.has_answer
+    is_stored = session is not None and session.settings.keeps_values
     return REPEATS if is_stored or "wall" in spec.limits else 1

@@ -46,7 +46,7 @@ def activate(config: pytest.Config) -> None:
         config.stash[SESSION] = session
         config.pluginmanager.register(session, NAME)
         watch_subtests(config)
-        if settings.mode in (Mode.PLAIN, Mode.GATE, Mode.UPDATE):
+        if settings.mode is not Mode.CHILD:
             work = config.stash[WORK] = WorkPass(config, settings)
             config.pluginmanager.register(work, "tradeperf-work")
         if settings.has_answer and not settings.is_xdist_worker:
@@ -114,7 +114,7 @@ class MeasuringSession:
         if PASS in item.stash:
             return (yield from around_call(item, item.stash[PASS]))
         later = deferred(item, state, self.settings)
-        asked = state.spec.asked(is_kept=self.settings.has_answer) - later
+        asked = state.spec.asked(is_kept=self.settings.keeps_values) - later
         with contextlib.ExitStack() as stack:
             instruments = wanted(asked, item)
             for instrument in instruments:

@@ -64,6 +64,14 @@ class Settings:
         """Whether something follows the tests: a judgement, an acceptance or a record."""
         return self.mode is not Mode.PLAIN or self.record is not None
 
+    @property
+    def keeps_values(self) -> bool:
+        """Whether what is measured beside time is stored, judged against stored values or recorded.
+
+        Pairs judge timings alone; beside them only limits are enforced.
+        """
+        return self.mode in (Mode.GATE, Mode.UPDATE) or self.record is not None
+
 
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of this session; raises SettingsError naming option, value and cure."""

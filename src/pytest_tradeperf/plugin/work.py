@@ -61,7 +61,7 @@ def asks_for_work(item: pytest.Item, settings: Settings) -> bool:
     if any(is_work(str(name)) for kwargs in marks for name in _names(kwargs.get("limits"))):
         return True
     asked = next((kwargs[NAME] for kwargs in marks if NAME in kwargs), None)
-    return asked is not None and (settings.has_answer or asked is not True)
+    return asked is not None and (settings.keeps_values or asked is not True)
 
 
 def _names(limits: object) -> Iterable[object]:
