@@ -25,6 +25,18 @@ def first_difference(accepted: str, measured: str, relative: float) -> str | Non
         return "value: the stored text cannot be read, so where it differs cannot be told"
 
 
+def resolution(text: str, relative: float) -> str:
+    """Return how closely an answer with this canonical text was compared, for people.
+
+    Examples
+    --------
+    >>> resolution("[1.0]", 1e-9)
+    'equal within 1e-09'
+    """
+    sketched = "; of arrays over 2,048 elements one alone, many less" if '"sketch":' in text else ""
+    return f"equal within {relative:g}{sketched}"
+
+
 def set_change(accepted: str, measured: str) -> str | None:
     """Return what came (first) and went between two sets, None when the texts are not two unequal sets.
 
@@ -135,15 +147,23 @@ def _arrays(old: dict[str, Json], new: dict[str, Json], path: str, relative: flo
 
 
 def _block(old: list[Json], new: list[Json], where: str, relative: float) -> Iterator[str]:
-    """Compare one block of a sketch: (start, special, sum, magnitudes, weighted sum, weighted magnitudes)."""
+    """Compare one block of a sketch: (start, special, sum, largest magnitude, two projections).
+
+    The largest magnitudes may differ by ``relative``, and so may the projections, which are sums of
+    logarithms.
+    """
     if old[1] != new[1]:
         yield f"{where}: NaN or infinity came, went or moved"
-    elif not all(_near(old[i], new[i], relative * max(old[i + 1], new[i + 1])) for i in (2, 4)):
-        yield f"{where}: block sum {old[2]!r} -> {new[2]!r}"
-
-
-def _near(old: float, new: float, room: float) -> bool:
-    return abs(old - new) <= room < math.inf
+        return
+    moved = max(abs(a - b) for a, b in zip(old[4:], new[4:], strict=True))
+    if moved > relative or not _close(float(old[3]), float(new[3]), relative):
+        sums = f"block sum {_short(old[2])} -> {_short(new[2])}"
+        if old[3] != new[3]:
+            yield f"{where}: {sums}, largest magnitude {old[3]!r} -> {new[3]!r}"
+        elif moved < 1:
+            yield f"{where}: {sums}, which is one element by {moved:.1g} of itself, or several"
+        else:
+            yield f"{where}: {sums}"
 
 
 def _is_number(value: Json) -> bool:

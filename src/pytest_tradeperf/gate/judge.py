@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pytest_tradeperf.gate.digests import first_difference, set_change
+from pytest_tradeperf.gate.digests import first_difference, resolution, set_change
 from pytest_tradeperf.gate.sites import grown_sites
 from pytest_tradeperf.model import BaselineLine, Better, Kind, Measurement, Row, TestRecord, Verdict
 from pytest_tradeperf.units import format_quantity
@@ -190,7 +190,7 @@ def _digest(test: str, measurement: Measurement, line: BaselineLine, extra: floa
         return _row(test, measurement, line, verdict, note=sets)
     difference = first_difference(line.text, measurement.text, measurement.metric.relative)
     if difference is None:
-        note = f"equal within {measurement.metric.relative:g}"
+        note = resolution(line.text, measurement.metric.relative)
         return _row(test, measurement, line, Verdict.OK, note=note)
     return _row(test, measurement, line, Verdict.REGRESSED, note=f"the answer changed, first at {difference}")
 

@@ -1,8 +1,8 @@
 """A value reduced to a canonical text and its hash, the same in every process and for every hash seed.
 
 The text is JSON. Containers carry a tag, mappings and sets are sorted, floats are written so that
-they read back exactly. A large array of floats is written as block sums (a sketch) so that the text
-stays small and can still be compared with a tolerance. What differs between platforms for one and the
+they read back exactly. A large array of floats is written as a sketch, a few numbers a block, so that the
+text stays small and can still be compared with a tolerance. What differs between platforms for one and the
 same value (byte order, path separators, extended precision) is levelled or refused.
 """
 
@@ -31,6 +31,9 @@ FULL_ARRAY: Final = (2048, 256, 16)
 """Arrays up to this many elements are kept whole; the next smaller is tried when the text gets too long."""
 
 SKETCH_BLOCKS: Final = 32
+_LINEAR_BELOW: Final = 2.0**16
+"""How many times smaller than its block's largest an element is held at an absolute resolution."""
+
 TEXT_BYTES: Final = 64 * 1024
 _BIG: Final = 2**64
 
@@ -252,23 +255,49 @@ def _array(array: "np.ndarray[Any, Any]", walk: _Walk) -> Json:
 
 
 def _sketch(flat: "np.ndarray[Any, Any]") -> list[list[Json]]:
-    """Return per block: first element, finite count, sum, sum of magnitudes, sum weighted by place."""
+    """Return per block: first element, where NaN and infinity are, sum, largest magnitude, two projections.
+
+    A projection adds up all elements with fixed pseudo-random weights of either sign, each element as
+    the logarithm of its magnitude beside the block's largest: a relative change of one element moves
+    both projections by 1 to 1.5 times as much, rounding of all of them by little more than the square
+    root of their number. Below 1.5e-5 of the largest magnitude the logarithm becomes a straight line
+    through zero, so what rounding leaves of a zero is none of its business.
+    """
     import numpy as np
 
-    finite = np.isfinite(flat)
-    clean = np.where(finite, flat, 0.0).astype("float64")
-    marks = np.where(finite, 0, np.where(np.isnan(flat), 1, np.where(flat > 0, 2, 3)))
-    starts = np.linspace(0, flat.size, SKETCH_BLOCKS, endpoint=False).astype("int64")
-    place = np.arange(flat.size) - np.repeat(starts, np.diff(np.append(starts, flat.size))) + 1.0
-    with np.errstate(over="ignore"):  # sums of huge values may be infinite, and are unequal then
-        columns = (
-            np.add.reduceat(clean, starts),
-            np.add.reduceat(np.abs(clean), starts),
-            np.add.reduceat(clean * place, starts),
-            np.add.reduceat(np.abs(clean) * place, starts),
-        )
-    special = np.add.reduceat(marks * place.astype("int64"), starts)
-    return [
-        [int(s), int(m), *(float(c[i]) for c in columns)]
-        for i, (s, m) in enumerate(zip(starts.tolist(), special.tolist(), strict=True))
-    ]
+    starts = np.linspace(0, flat.size, min(SKETCH_BLOCKS, flat.size), endpoint=False).astype("int64").tolist()
+    ends = [*starts[1:], flat.size]
+    weights = _weights(max(end - start for start, end in zip(starts, ends, strict=True)))
+    blocks: list[list[Json]] = []
+    for start, end in zip(starts, ends, strict=True):
+        block = flat[start:end].astype("float64")
+        finite = np.isfinite(block)
+        special = 0
+        if not finite.all():
+            marks = np.where(finite, 0, np.where(np.isnan(block), 1, np.where(block > 0, 2, 3)))
+            special = int((marks * np.arange(1, block.size + 1)).sum())
+            block = np.where(finite, block, 0.0)
+        top = float(np.abs(block).max())
+        shares = block / top if top else block
+        scaled = np.copysign(np.log(1.0 + np.abs(shares) * _LINEAR_BELOW), shares)
+        with np.errstate(over="ignore"):  # the sum of huge values may be infinite
+            total = float(block.sum())
+        projections = [round(float((scaled * w[: block.size]).sum()), 12) for w in weights]
+        blocks.append([start, special, _float(total), top, *projections])
+    return blocks
+
+
+def _weights(count: int) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """Return two series of weights, 1 to 1.5 of either sign, the same on every platform for ever.
+
+    From the finaliser of splitmix64 (Steele, Lea and Flood 2014); generators of numpy may change.
+    """
+    import numpy as np
+
+    mixed = np.arange(1, count + 1, dtype="uint64") * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    halves = (mixed & np.uint64(0xFFFFFFFF)).astype("float64"), (mixed >> np.uint64(32)).astype("float64")
+    low, high = (half / 2**31 - 1.0 for half in halves)  # -1 .. 1
+    return low / 2 + np.copysign(1.0, low), high / 2 + np.copysign(1.0, high)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tradeperf.gate.digests import first_difference
+from pytest_tradeperf.gate.digests import first_difference, resolution
 from pytest_tradeperf.measures.digest import digest
 
 
@@ -95,6 +95,56 @@ def test_two_columns_of_one_name_are_both_compared() -> None:
     old = pd.DataFrame([[1.0, 2.0]], columns=["a", "a"])
     new = pd.DataFrame([[9.0, 2.0]], columns=["a", "a"])
     assert difference(old, new) == "['a'][0]: 1.0 -> 9.0"
+
+
+STEPS = np.random.default_rng(3).normal(size=100_000)
+WALK = np.cumsum(STEPS)
+"""Prices as they come: of both signs, and near zero now and then."""
+
+
+@pytest.mark.parametrize("values", [np.ones(100_000), WALK, 1e12 * np.exp(WALK / 30), LONG], ids=str)
+@pytest.mark.parametrize("by", [2e-9, -2e-9, 2e-6, 1.0])
+def test_one_element_of_a_long_array_that_is_off_is_found(values: np.ndarray, by: float) -> None:
+    for place in (0, 1, values.size // 2, values.size - 2, values.size - 1):
+        if abs(values[place]) > 1e-3 * np.abs(values).max():
+            assert difference(values, changed(values, place, values[place] * (1 + by))) is not None, place
+
+
+@pytest.mark.parametrize("values", [np.ones(100_000), WALK, 1e12 * np.exp(WALK / 30), LONG], ids=str)
+def test_rounding_of_every_element_of_a_long_array_is_no_difference(values: np.ndarray) -> None:
+    dice = np.random.default_rng(4)
+    for other in (
+        np.nextafter(values, np.inf),
+        values * 3 / 3,
+        values * (1 + 1e-12),
+        values * (1 + 1e-12 * dice.normal(size=values.size)),
+    ):
+        assert difference(values, other) is None
+
+
+def test_another_order_of_summing_is_no_difference() -> None:
+    assert difference(WALK, np.cumsum(STEPS.astype("longdouble")).astype("f8")) is None
+    dice = np.random.default_rng(5)
+    assert difference(WALK, WALK + 1e-15 * np.abs(WALK).max() * dice.normal(size=WALK.size)) is None
+
+
+def test_a_residue_of_rounding_where_others_have_zero_is_no_difference() -> None:
+    values = np.zeros(50_000)
+    values[::100] = 1.0
+    assert difference(values, values + 1e-17) is None
+
+
+def test_what_a_long_array_was_compared_by_is_said() -> None:
+    assert resolution(digest(LONG)[1] or "", 1e-9) == (
+        "equal within 1e-09; of arrays over 2,048 elements one alone, many less"
+    )
+
+
+def test_a_small_change_names_its_size_if_it_is_one_element() -> None:
+    values = np.ones(100_000)
+    assert difference(values, changed(values, 50_001, 1 - 2e-6)) == (
+        "array[50000:]: block sum 3125.0 -> 3124.9999980000002, which is one element by 2e-06 of itself, or several"
+    )
 
 
 def test_exchanged_elements_of_a_long_array_differ() -> None:
