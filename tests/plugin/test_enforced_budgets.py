@@ -185,6 +185,26 @@ def test_skipped_xfailed_and_erroring_tests_behave_as_without_the_plugin(project
     result.stdout.fnmatch_lines(["*XPASS(strict)*", "*assert 1 == 2*"])
 
 
+@pytest.mark.parametrize("option", ["--perf-update", "--perf-gate", "--perf-strict"])
+def test_a_skip_in_the_set_up_of_another_plugin_is_a_skip(project, option):
+    folder = project.mkdir("network")
+    (folder / "conftest.py").write_text(
+        "import pytest\n"
+        "@pytest.hookimpl(tryfirst=True)\n"
+        "def pytest_runtest_setup(item):\n"
+        "    pytest.skip('offline')\n"
+    )
+    (folder / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_body(perf):\n    perf(int)\n"
+        "@pytest.mark.perf_budget(peak_memory='1 GiB')\n"
+        "def test_heap():\n    pass\n"
+    )
+    result = project.runpytest(option)
+    result.assert_outcomes(skipped=2)
+    assert result.ret == 0
+
+
 def test_unittest_classes_are_measured(project):
     project.makepyfile(
         """
