@@ -128,10 +128,30 @@ def breaches(
     for name in (*spec.limits, *sorted(spec.measured)):
         found, limit = _measured_for(name, measured), spec.limits.get(name)
         if not found:
-            rows.append(_unjudged(test, name, limit, (unavailable or {}).get(name), measured))
+            rows.append(_unjudged(test, name, limit, _reason(name, unavailable or {}), measured))
         elif limit is not None:
             rows += [row for m in found if (row := _beyond(test, m, limit)) is not None]
     return rows
+
+
+def unmeasured(unavailable: Mapping[str, str], judged: Iterable[Row], test: str) -> list[Row]:
+    """Return an undecided row for each measure, by metric name, that no row of ``judged`` is about."""
+    told = {row.metric for row in judged}
+    return [
+        Row(test=test, metric=name, verdict=Verdict.UNDECIDED, note=f"not measured: {why}")
+        for name, why in unavailable.items()
+        if told.isdisjoint((name, _plain(name)))
+    ]
+
+
+def _reason(name: str, unavailable: Mapping[str, str]) -> str | None:
+    """Return why what a limit applies to was not measured: that name, or the first part's."""
+    return next((why for full, why in unavailable.items() if name in (full, _plain(full))), None)
+
+
+def _plain(name: str) -> str:
+    """Return ``peak_memory`` of ``report.peak_memory@malloc``."""
+    return name.partition("@")[0].rpartition(".")[2]
 
 
 def _unjudged(

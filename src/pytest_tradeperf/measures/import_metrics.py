@@ -49,6 +49,12 @@ def import_measurements(report: ImportReport) -> dict[str, Measurement]:
     return {**counters, "set": _set(report.package, itself.outside())}
 
 
+def missing_imports(report: ImportReport) -> dict[str, str]:
+    """Return why a measurement of ``report`` is not there, by metric name."""
+    why = "retained memory is read from /proc, which could not be"
+    return {f"import_memory:{report.package}": why} if report.itself.memory_bytes is None else {}
+
+
 def _set(package: str, names: tuple[str, ...]) -> Measurement:
     metric = Metric(name=f"import_set:{package}", kind=Kind.DIGEST, better=Better.LOWER)
     text = json.dumps({"set": list(names)}, separators=(",", ":"))

@@ -89,6 +89,7 @@ class PerfMemory:
             with self._tracker(in_turn=in_turn) as tracker:
                 fn(*args, **kwargs)
             if tracker.unavailable is not None:
+                self._lack(tracker.unavailable)
                 return result
             uses.append(tracker.use)
         self._keep(uses)
@@ -101,6 +102,7 @@ class PerfMemory:
             with self._tracker(in_turn=in_turn) as tracker:
                 await fn(*args, **kwargs)
             if tracker.unavailable is not None:
+                self._lack(tracker.unavailable)
                 return result
             uses.append(tracker.use)
         self._keep(uses)
@@ -113,6 +115,8 @@ class PerfMemory:
             yield tracker
         if tracker.unavailable is None:
             self._keep([tracker.use])
+        else:
+            self._lack(tracker.unavailable)
 
     def named(self, name: str) -> "PerfMemory":
         """Return a view whose metrics are prefixed ``name.``, for several in one test."""
@@ -199,6 +203,10 @@ class PerfMemory:
         if self._kept.refusal is not None:
             raise MeasureError(self._kept.refusal)
         return HeapTracker(mode=self._mode, count=True, in_turn=in_turn, root=self._kept.root)
+
+    def _lack(self, why: str) -> None:
+        names = (metrics.qualified(m, self._part).name for m in (metrics.PEAK_MEMORY, metrics.ALLOCATIONS))
+        self._kept.recorder.unavailable |= dict.fromkeys(names, why)
 
     def _keep(self, uses: Sequence[HeapUse]) -> None:
         self._kept.last = min(uses, key=lambda use: (use.in_turn, use.peak_bytes))

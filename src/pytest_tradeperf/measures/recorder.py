@@ -114,13 +114,14 @@ def _tolerance(name: str, kind: Kind, text: str) -> float:
 
 @dataclass(slots=True)
 class Recorder:
-    """Everything one test has measured so far."""
+    """Everything one test has measured so far, and why what it asked for could not be, by metric name."""
 
     test: str
     mode: Mode
     stages: Stages = field(default_factory=Stages)
     samples: dict[tuple[str, str | None], Sample] = field(default_factory=dict)
     extra: list[Measurement] = field(default_factory=list)
+    unavailable: dict[str, str] = field(default_factory=dict)
     last: Timing | None = None
     running: str | None = None
     unawaited: int = 0

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from pytest_tradeperf.errors import MeasureError
-from pytest_tradeperf.gate.budgets import breaches
+from pytest_tradeperf.gate.budgets import breaches, unmeasured
 from pytest_tradeperf.measures import metrics
 from pytest_tradeperf.model import Measurement, Row, Verdict
 from pytest_tradeperf.plugin.item import STATE, ItemState, Unmeasured
@@ -95,8 +95,8 @@ def run_measured(
         release(item, nextitem, reports)
         return reports
     reports = repeated(item) if repeat else run_pass(item)
-    state = item.stash[STATE]
-    if state.record is not None and has_passed(item, reports):
+    state = item.stash.get(STATE, None)  # None where another plug-in's set-up ended the test before ours
+    if state is not None and state.record is not None and has_passed(item, reports):
         outcome = _measure(item, state, settings)
         item.stash[STATE] = state
         if outcome.failure is not None:
@@ -127,12 +127,10 @@ def _measure(item: pytest.Item, state: ItemState, settings: Settings) -> Outcome
             return outcome
     _work(item, state, frozenset(filter(is_work, names)), outcome)
     if state.imports:
-        from pytest_tradeperf.plugin.importing import import_outcome
+        from pytest_tradeperf.plugin.importing import measure_imports
 
         for spec in state.imports:
-            measurements, rows = import_outcome(item, spec, state.recorder.test)
-            outcome.measurements += measurements
-            outcome.rows += rows
+            measure_imports(item, spec, state.recorder.test, outcome)
     return outcome
 
 
@@ -148,10 +146,15 @@ def _conclude(
     spec = state.spec.only(deferred(item, state, settings))
     judged = breaches(spec, outcome.measurements, state.recorder.test, outcome.unavailable)
     rows = [*(explained(row, outcome.measurements) for row in judged), *outcome.rows]
+    if settings.keeps_values:
+        untold = {k: v for k, v in outcome.unavailable.items() if k.startswith("import_")}
+        rows += unmeasured(untold, rows, state.recorder.test)
     renewed = {m.metric.name for m in outcome.measurements}
     first = [m for m in state.record.measurements if m.metric.name not in renewed]
     state.record = replace(
-        state.record, measurements=(*first, *outcome.measurements), unavailable=outcome.unavailable
+        state.record,
+        measurements=(*first, *outcome.measurements),
+        unavailable={**state.record.unavailable, **outcome.unavailable},
     )
     attach(state.record, reports)
     state.over = (*state.over, *rows)
@@ -246,6 +249,8 @@ def _growth(item: pytest.Item, outcome: Outcome) -> None:
     watch = PeakRss()
     if _run(item, Pass(instrument=watch), "resident memory", outcome):
         outcome.measurements += watch.growth()
+        for why in watch.unavailable.values():
+            outcome.unavailable[metrics.PEAK_RSS_GROWTH.name] = why
 
 
 def _work(item: pytest.Item, state: ItemState, names: frozenset[str], outcome: Outcome) -> None:

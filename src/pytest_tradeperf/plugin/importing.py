@@ -4,9 +4,10 @@ from typing import Any
 
 from pytest_tradeperf.errors import MeasureError
 from pytest_tradeperf.gate.imports import ImportSpec, import_rows, read_import
-from pytest_tradeperf.measures.import_metrics import import_measurements
+from pytest_tradeperf.measures.import_metrics import import_measurements, missing_imports
 from pytest_tradeperf.measures.imports import REPEATS, ImportReport, import_report
 from pytest_tradeperf.model import Measurement, Row, Verdict
+from pytest_tradeperf.plugin.extras import Outcome
 from pytest_tradeperf.plugin.item import STATE, recorder_of
 from pytest_tradeperf.plugin.session import SESSION
 
@@ -29,6 +30,7 @@ class PerfImports:
         measurements, rows = _judged(spec, recorder.test, report)
         for measurement in measurements:
             recorder.add(measurement)
+        recorder.unavailable |= missing_imports(report)
         state = self._item.stash.get(STATE, None)
         if state is not None:
             state.rows += rows
@@ -40,13 +42,18 @@ def imports_of(item: Any) -> PerfImports:
     return PerfImports(item)
 
 
-def import_outcome(item: Any, spec: ImportSpec, test: str) -> tuple[list[Measurement], list[Row]]:
-    """Return what importing the package of a marker gives: measurements and what is not allowed."""
+def measure_imports(item: Any, spec: ImportSpec, test: str, outcome: Outcome) -> None:
+    """Add to ``outcome`` what importing the package of a marker gives and what of it is not allowed."""
     try:
         report = import_report(spec.package, submodules=spec.must_import, repeats=_repeats(item, spec))
     except MeasureError as error:
-        return [], [Row(test=test, metric=f"imports:{spec.package}", verdict=Verdict.ERROR, note=str(error))]
-    return _judged(spec, test, report)
+        metric = f"imports:{spec.package}"
+        outcome.rows.append(Row(test=test, metric=metric, verdict=Verdict.ERROR, note=str(error)))
+        return
+    measurements, rows = _judged(spec, test, report)
+    outcome.measurements += measurements
+    outcome.rows += rows
+    outcome.unavailable |= missing_imports(report)
 
 
 def _judged(spec: ImportSpec, test: str, report: ImportReport) -> tuple[list[Measurement], list[Row]]:

@@ -1,14 +1,15 @@
 """Measuring in the test loop: budgets judged in the test itself, records gathered for what comes after."""
 
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pytest_tradeperf.errors import MeasureError, TradeperfError
-from pytest_tradeperf.gate.budgets import breaches
+from pytest_tradeperf.gate.budgets import breaches, unmeasured
+from pytest_tradeperf.measures.metrics import RESERVED
 from pytest_tradeperf.measures.rounds import CAREFUL, CLOCKS, QUICK, Schedule, calibrated
 from pytest_tradeperf.measures.witness import NoiseWitness, describe
 from pytest_tradeperf.model import Json, Kind, Measurement, Row, Sample, TestRecord, Verdict
@@ -136,26 +137,26 @@ class MeasuringSession:
         if witness is not None:
             measurements = tuple(_witnessed(m, witness.seen) for m in measurements)
         stages = state.recorder.stages.totals()
+        seen = {k: v for i in instruments for k, v in getattr(i, "unavailable", {}).items()}
+        unavailable = seen | state.recorder.unavailable
         state.record = TestRecord(
             test=state.recorder.test,
             measurements=measurements,
             stages=stages,
             threshold=state.spec.threshold,
             accept=state.spec.waiver,
+            unavailable=unavailable,
             code=_code_of(item) if self.settings.has_answer else None,
         )
-        unavailable = {k: v for i in instruments for k, v in getattr(i, "unavailable", {}).items()}
         judged = breaches(state.spec.only(asked), measurements, state.recorder.test, unavailable)
+        if self.settings.keeps_values:  # an instrument of ours tells more than was asked for
+            asked_for = {k: v for k, v in unavailable.items() if k not in RESERVED or k not in seen}
+            judged += unmeasured(asked_for, judged, state.recorder.test)
         over = [*judged, *state.rows]
         state.over = tuple(over)
         bad = [row for row in over if fails(row, self.settings)]
         if bad:
-            lines = []
-            for row in (explained(row, measurements) for row in bad):
-                lines += [
-                    f"{row.verdict.replace('_', ' ')}: {row.note}",
-                    *(f"  {line}" for line in row.detail),
-                ]
+            lines = _told(explained(row, measurements) for row in bad)
             if stages:
                 lines += ["where the time went:", *(f"  {line}" for line in describe_stages(stages))]
             pytest.fail("\n".join(lines), pytrace=False)
@@ -181,6 +182,14 @@ class MeasuringSession:
         if record is not None:
             self.records[record.test] = record
         self.over_budget += [from_json(Row, row) for row in getattr(report, "tradeperf_over", ())]
+
+
+def _told(rows: Iterable[Row]) -> list[str]:
+    """Return the lines of a failure report."""
+    lines = []
+    for row in rows:
+        lines += [f"{row.verdict.replace('_', ' ')}: {row.note}", *(f"  {line}" for line in row.detail)]
+    return lines
 
 
 def _code_of(item: pytest.Item) -> str | None:

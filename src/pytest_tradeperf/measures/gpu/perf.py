@@ -63,6 +63,9 @@ class PerfGpu:
         if watch.unavailable is None:
             for measurement in gpu_measurements(watch.use, self._part):
                 self._recorder.add(measurement)
+        else:
+            names = (metrics.qualified(metric, self._part).name for metric in METRICS)
+            self._recorder.unavailable |= dict.fromkeys(names, watch.unavailable)
 
     def named(self, name: str) -> "PerfGpu":
         """Return a view whose metrics are prefixed ``name.``, for several in one test."""
