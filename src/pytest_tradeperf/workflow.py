@@ -75,7 +75,7 @@ def missing_tests(baseline: Baseline, collected: Iterable[str], is_whole: Callab
     """
     known = set(collected)
     return [
-        missing(line, "the test is gone")
+        missing(line, "the test is gone; --perf-prune drops the line")
         for line in baseline.lines.values()
         if line.test not in known and is_whole(line.test.partition("::")[0])
     ]

@@ -308,3 +308,7 @@ def test_perf_off_runs_callables_once_and_enforces_nothing(project):
     )
     project.runpytest("--perf-off").assert_outcomes(passed=1)
     project.runpytest("-o", "perf_off=true").assert_outcomes(passed=1)
+    gated = project.runpytest("-o", "perf_off=true", "--perf-gate")
+    gated.stdout.fnmatch_lines(["perf: threshold *"])
+    off = project.runpytest("--perf-off", "--perf-gate")
+    off.stdout.no_fnmatch_line("perf: threshold *")

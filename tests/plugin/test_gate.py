@@ -209,7 +209,9 @@ def test_a_failing_or_skipped_test_gives_no_missing_rows(accepted):
 
 def test_a_metric_that_is_no_longer_recorded_is_missing(accepted):
     rewrite(accepted, "test_it.py", "def test_count(perf):\n    perf.digest('answer', [1.0, 2.0, 3.0])\n")
-    accepted.runpytest("--perf-gate").stdout.fnmatch_lines(["*missing*orders*", "*no longer measures it*"])
+    accepted.runpytest("--perf-gate").stdout.fnmatch_lines(
+        ["*missing*orders*", "*no longer measures it; --perf-update*"]
+    )
 
 
 def test_timings_without_git_are_undecided_with_the_detectable_size(accepted):

@@ -96,18 +96,18 @@ def missing_metrics(record: TestRecord, lines: Mapping[str, BaselineLine]) -> It
     measured = {m.metric.name for m in record.measurements}
     for name, line in lines.items():
         if name not in measured and not record.lacks(name):
-            yield missing(line, "the test no longer measures it")
+            yield missing(line, "the test no longer measures it; --perf-update drops the line")
 
 
-def missing(line: BaselineLine, why: str) -> Row:
-    """Return the row of a stored line without a measurement."""
+def missing(line: BaselineLine, note: str) -> Row:
+    """Return the row of a stored line without a measurement; ``note`` says why, and what drops the line."""
     return Row(
         test=line.test,
         metric=line.metric.name,
         verdict=Verdict.MISSING,
         unit=line.metric.unit,
         accepted=line.value,
-        note=f"{why}; --perf-prune drops the line",
+        note=note,
     )
 
 

@@ -134,7 +134,12 @@ def _is_marked(node: Any, marked: dict[Any, bool]) -> bool:
 
 
 def _is_off(config: pytest.Config) -> bool:
-    return bool(config.getoption("perf_off") or config.getini("perf_off"))
+    """Return whether nothing is measured; what the command line asks for beats the ini file."""
+    if config.getoption("perf_off"):
+        return True
+    asked = (*(name for name in _FLAGS if name != "off"), "against", "report")
+    is_wanted = os.environ.get("PYTEST_TRADEPERF_CHILD") or any(config.getoption(f"perf_{n}") for n in asked)
+    return bool(config.getini("perf_off") and not is_wanted)
 
 
 def _wants_session(config: pytest.Config) -> bool:

@@ -1,8 +1,17 @@
-"""Options that a session's child processes need beside its configuration: those of conftests and plug-ins."""
+"""Options that a session's child processes need beside its configuration: those of conftests and plug-ins.
 
+A plug-in too: a process started with ``-p`` and this module takes them over.
+"""
+
+import json
+import os
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+OPTIONS_VARIABLE: Final = "PYTEST_TRADEPERF_OPTIONS"
+"""Names the file with the options, for a process that loads this module as a plug-in."""
 
 _OWN_OPTIONS: Final = frozenset(
     [
@@ -83,6 +92,19 @@ def carried_options(config: pytest.Config) -> dict[str, Any]:
         for name, value in vars(config.option).items()
         if name not in _OWN_OPTIONS and not name.startswith(_OWN_PREFIXES) and _is_plain(value)
     }
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Take over the options of the session that started this process."""
+    take_over(config, json.loads(Path(os.environ[OPTIONS_VARIABLE]).read_text(encoding="utf-8")))
+
+
+def take_over(config: pytest.Config, options: dict[str, Any]) -> None:
+    """Set the options that conftests and plug-ins have declared here too."""
+    for name, value in options.items():
+        if hasattr(config.option, name):
+            setattr(config.option, name, value)
 
 
 def _is_plain(value: object) -> bool:

@@ -1,5 +1,6 @@
 """Fresh processes that run some tests again and hand back what they measured."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 from pytest_tradeperf.errors import UnavailableError, WorkerError
 from pytest_tradeperf.model import RunRecord
+from pytest_tradeperf.plugin import carried
+from pytest_tradeperf.plugin.carried import carried_options
 from pytest_tradeperf.plugin.settings import CHILD_VARIABLE
 from pytest_tradeperf.store.record import load_record
 
@@ -29,10 +32,14 @@ def measure_again(config: pytest.Config, tests: list[str], timeout_s: float) -> 
         When it ends without a record.
     """
     with tempfile.TemporaryDirectory(prefix="tradeperf-") as folder:
-        path = Path(folder) / "record.json"
-        command = [sys.executable, "-m", "pytest", *session_arguments(config), *_targets(config, tests)]
-        child = {**os.environ, CHILD_VARIABLE: str(path)}
-        child.pop("PYTEST_XDIST_WORKER", None)
+        path, options = Path(folder) / "record.json", Path(folder) / "options.json"
+        options.write_text(json.dumps(carried_options(config)), encoding="utf-8")
+        # What selects tests may stand in addopts; the rest of it is in the arguments and options already.
+        chosen = ["-o", "addopts=", "-p", carried.__name__, *_targets(config, tests)]
+        command = [sys.executable, "-m", "pytest", *session_arguments(config), *chosen]
+        child = {**os.environ, CHILD_VARIABLE: str(path), carried.OPTIONS_VARIABLE: str(options)}
+        for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
+            child.pop(name, None)
         try:
             done = subprocess.run(
                 command,

@@ -24,6 +24,7 @@ from pytest_tradeperf.measures.work import WorkCounter, check_alone, counted_by,
 from pytest_tradeperf.model import Measurement
 from pytest_tradeperf.pairing.parent import die_with_parent
 from pytest_tradeperf.plugin import is_gated
+from pytest_tradeperf.plugin.carried import take_over
 from pytest_tradeperf.plugin.item import STATE, prepare, test_id
 from pytest_tradeperf.plugin.reports import reason_of
 from pytest_tradeperf.plugin.session import NAME
@@ -53,9 +54,7 @@ class Counting:
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         """Set the options of the session that started this one."""
-        for name, value in self._plan["options"].items():
-            if hasattr(config.option, name):
-                setattr(config.option, name, value)
+        take_over(config, self._plan["options"])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:

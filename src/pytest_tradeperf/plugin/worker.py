@@ -20,6 +20,7 @@ from pytest_tradeperf.pairing.parent import SideContext
 from pytest_tradeperf.pairing.profiles import Profiler
 from pytest_tradeperf.pairing.protocol import Message
 from pytest_tradeperf.plugin import is_gated
+from pytest_tradeperf.plugin.carried import take_over
 from pytest_tradeperf.plugin.item import STATE, prepare, test_id
 from pytest_tradeperf.plugin.reports import reason_of
 from pytest_tradeperf.plugin.session import NAME
@@ -66,9 +67,7 @@ class Worker:
         """Take the place of the measuring session; carry over options that conftests declared."""
         self._redirect.keep_first()
         config.pluginmanager.register(_Place(), NAME)
-        for name, value in self._payload["options"].items():
-            if hasattr(config.option, name):
-                setattr(config.option, name, value)
+        take_over(config, self._payload["options"])
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_load_initial_conftests(self) -> Generator[None, Any, Any]:

@@ -63,7 +63,7 @@ def test_a_metric_without_a_line_is_new() -> None:
 def test_a_line_without_a_metric_is_missing_with_the_cure() -> None:
     (found,) = judge(TestRecord(test=TEST), {"calls": line(CALLS, 5)}, CONTEXT).rows
     assert found.verdict is Verdict.MISSING
-    assert found.note == "the test no longer measures it; --perf-prune drops the line"
+    assert found.note == "the test no longer measures it; --perf-update drops the line"
 
 
 def test_a_line_of_a_test_that_is_gone_is_missing() -> None:
