@@ -31,7 +31,7 @@ from pytest_tradeperf.confirmation.measuring import Arena, Reference, Timing, me
 from pytest_tradeperf.measures.metrics import WALL
 from pytest_tradeperf.model import Measurement
 from pytest_tradeperf.pairing.lockstep import TestPair
-from pytest_tradeperf.pairing.outcomes import Outcome
+from pytest_tradeperf.pairing.outcomes import WAIT_SHARE, Outcome
 from pytest_tradeperf.pairing.trees import revision_tree
 from pytest_tradeperf.stats.estimators import robust_sd
 from pytest_tradeperf.stats.replay import Rate, decide
@@ -390,7 +390,7 @@ def peer_alarms(root: Path) -> dict[str, list[str]]:
 
 def print_table(folder: Path) -> None:
     """Print the spread of pairs, replayed sessions, and live sessions."""
-    design = Design(alpha=ALPHA / TESTS)
+    design = Design(alpha=(1 - WAIT_SHARE) * ALPHA / TESTS)
     recorded = defaultdict(list)
     for line in lines(folder / "pairs.jsonl"):
         recorded[line["state"], line["change"], line["workload"]].append(line["ratio"])
