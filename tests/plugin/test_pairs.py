@@ -442,3 +442,66 @@ def test_measuring_is_one_purpose_at_a_time(repo):
     code, text = run(repo, "--perf-against", "HEAD", "--perf-update")
     assert code == 4
     assert "contradict each other" in text
+
+
+@pytest.fixture
+def unseen(project):
+    """A committed project whose code is in a folder that perf_source does not hold by default."""
+    with Path(project.path, "pytest.ini").open("a", encoding="utf-8") as ini:
+        ini.write("\npythonpath = lib\n")
+    files = {"lib/pkg/__init__.py": "", "lib/pkg/core.py": WORK, "manage.py": "", "test_it.py": TESTS}
+    write(project, {**files, ".gitignore": "__pycache__\n.tradeperf\n"})
+    git(project.path, "init", "-q", "-b", "main")
+    commit(project)
+    return project
+
+
+def test_unchanged_sources_are_no_answer_where_the_tests_load_other_code(unseen):
+    write(unseen, {"lib/pkg/core.py": SLOWER})
+    code, text, rows = against(unseen)
+    assert code == 0, text
+    assert {row["verdict"] for row in rows.values()} == {"undecided"}
+    assert "load nothing from perf_source (manage.py): set perf_source" in rows["test_work", "cpu"]["note"]
+    assert "perf: changes in pkg are not seen: perf_source (manage.py) does not hold it" in text
+    code, text, rows = against(unseen, "-k", "work", "-o", "perf_source=lib")
+    assert code == 1, text
+    assert rows["test_work", "cpu"]["verdict"] == "regressed"
+    assert "not seen" not in text
+
+
+def test_gate_believes_no_unchanged_sources_that_the_tests_do_not_load(unseen):
+    assert "changes in pkg are not seen" in run(unseen, "--perf-update")[1]
+    code, text = run(unseen, "--perf-gate")
+    assert code == 0, text
+    assert "4 undecided" in text
+    write(unseen, {"lib/pkg/core.py": WORK.replace("range(n)", "range(50 * n)")})
+    code, text = run(unseen, "--perf-gate", "-k", "work")
+    assert code == 1, "a stored number still decides what it can: " + text
+
+
+@pytest.mark.slow
+def test_xdist_workers_say_what_they_loaded(unseen):
+    pytest.importorskip("xdist")
+    write(unseen, {"lib/pkg/core.py": SLOWER})
+    code, text, rows = against(unseen, "-n", "2")
+    assert code == 0, text
+    assert {row["verdict"] for row in rows.values()} == {"undecided"}
+    assert "changes in pkg are not seen" in text
+    commit(unseen)
+    rows = against(unseen, "-n", "2", "-o", "perf_source=lib")[2]
+    assert {row["note"][:12] for row in rows.values()} == {"same code as"}
+
+
+def test_package_the_base_lacks_is_new_and_hides_no_other_test(project):
+    write(
+        project,
+        {"a/__init__.py": WORK, "test_it.py": "from a import work\ndef test_work(perf):\n    perf(work)\n"},
+    )
+    git(project.path, "init", "-q", "-b", "main")
+    commit(project)
+    write(project, {"a/__init__.py": SLOWER, "b/__init__.py": "def b():\n    return 1\n"})
+    write(project, {"test_b.py": "from b import b\ndef test_b(perf):\n    perf(b)\n"})
+    code, text, rows = against(project)
+    assert code == 1, text
+    assert rows["test_work", "cpu"]["verdict"] == "regressed"
+    assert rows["test_b", "cpu"]["verdict"] == "new"

@@ -45,7 +45,8 @@ class Arena:
     """Where and how both sides run: everything that all confirmations of a session share.
 
     ``entry`` and ``payload`` are what ``pairing`` starts its sides with; ``comparisons`` is how many
-    timings the session's ``alpha`` is shared over, ``tooling`` the modules loaded before the first test.
+    timings the session's ``alpha`` is shared over, ``tooling`` the modules loaded before the first test,
+    ``tests`` the files in which tests were collected, relative to ``root``.
     """
 
     root: Path
@@ -56,6 +57,7 @@ class Arena:
     alpha: float
     comparisons: int
     seed: int
+    tests: tuple[str, ...] = ()
     overlay: tuple[str, ...] = ()
     prepare: str = ""
     tooling: frozenset[str] = frozenset()
@@ -128,7 +130,7 @@ def measure_against(
             copy_sources(arena.root, arena.sources, base)
         else:
             materialise(arena.root, reference.tree, base)
-            link_surroundings(arena.root, reference.tree, base)
+            link_surroundings(arena.root, reference.tree, base, arena.sources)
         if arena.prepare:
             prepare(arena.prepare, arena.root, base, seconds)
         plan = PairPlan(
@@ -139,6 +141,7 @@ def measure_against(
             payload={**arena.payload, "scratch": str(scratch)},
             scratch=scratch,
             cwd=arena.cwd,
+            tests=arena.tests,
             overlay=arena.overlay,
             preload=preloadable(arena.root, arena.sources, arena.tooling),
             flags=interpreter_flags(),

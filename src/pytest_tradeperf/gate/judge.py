@@ -12,11 +12,15 @@ from pytest_tradeperf.units import format_quantity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the judgement of every test shares."""
+    """What the judgement of every test shares.
+
+    ``tree`` says which code the sources are, which means nothing unless the tests' code ``is_reached`` there.
+    """
 
     threshold: float
     today: dt.date
     tree: str | None = None
+    is_reached: bool = True
     machine: str = ""
     dependencies: Mapping[str, str] = field(default_factory=dict)
 
@@ -127,7 +131,7 @@ def _part(version: str, *, major: bool) -> str:
 
 def _timing(record: TestRecord, measurement: Measurement, line: BaselineLine, context: Context) -> Row | None:
     """Return the row of a timing that needs no measuring: its code and its test are the accepted ones."""
-    if line.tree is None or line.tree != context.tree:
+    if line.tree is None or line.tree != context.tree or not context.is_reached:
         return None
     if line.code is not None and record.code is not None and line.code != record.code:
         return None

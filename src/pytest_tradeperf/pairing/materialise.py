@@ -53,13 +53,15 @@ def materialise(root: Path, tree: SourceTree, target: Path) -> None:
             )
 
 
-def link_surroundings(root: Path, tree: SourceTree, target: Path) -> None:
+def link_surroundings(root: Path, tree: SourceTree, target: Path, sources: Sequence[str]) -> None:
     """Give the accepted code what lies beside it: rootdir's tracked entries, linked; single files copied.
+
+    Not the present ``sources``: a package that the accepted code did not have is none of its surroundings.
 
     Code that reaches for ``Path(__file__).parents[2] / "data"`` finds the present data, and
     ``perf_prepare`` finds the build files.
     """
-    taken = {path.split("/", 1)[0] for path, _ in tree.parts}
+    taken = {path.split("/", 1)[0] for path in (*sources, *(path for path, _ in tree.parts))}
     tracked = run_git(root, "ls-files", "-z", "--", ".").split(b"\0")
     for name in sorted({os.fsdecode(entry.split(b"/", 1)[0]) for entry in tracked if entry} - taken):
         source, place = root / name, target / name

@@ -47,7 +47,8 @@ _PADS: Final = 64
 class PairPlan:
     """What both sides are started with.
 
-    Beside the folder ``base`` lies a link ``head`` to rootdir.
+    Beside the folder ``base`` lies a link ``head`` to rootdir. ``tests`` are the files in which tests were
+    collected, relative to rootdir: the present ones on both sides, as is what ``overlay`` names.
 
     ``entry`` is the ``module:function`` that serves a side; ``payload`` is handed to it unread.
     ``preload`` names libraries imported before the fork; they must not be the project's.
@@ -60,6 +61,7 @@ class PairPlan:
     payload: Mapping[str, Any]
     scratch: Path
     cwd: Path
+    tests: tuple[str, ...] = ()
     overlay: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
     path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
@@ -89,6 +91,7 @@ class ProcessPair:
         given = {
             "head": str(plan.head),
             "sources": plan.sources,
+            "tests": plan.tests,
             "overlay": plan.overlay,
             "cache": str(plan.scratch),
             "entry": plan.entry,

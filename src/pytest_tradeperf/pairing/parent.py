@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_tradeperf.pairing.protocol import Channel, ClosedError
 from pytest_tradeperf.pairing.redirect import Redirect
+from pytest_tradeperf.pairing.shared import SharedFiles
 
 COMMAND: Final = (
     "import json, sys; sys.path[:] = json.load(open(sys.argv[1], encoding='utf-8'))['path']; "
@@ -127,7 +128,7 @@ def _run_side(plan: dict[str, Any], name: str) -> None:
         head=Path(plan["head"]),
         side=Path(side["folder"]),
         sources=plan["sources"],
-        overlay=plan["overlay"],
+        shared=SharedFiles(plan["tests"], sources=plan["sources"], overlay=plan["overlay"]),
         cache=Path(plan["cache"]),
     )
     redirect.install()

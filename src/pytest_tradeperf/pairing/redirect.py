@@ -7,7 +7,6 @@ conftests and overlays are rootdir's on both sides. Both sides use this finder, 
 link to rootdir as its folder, so that both import in the same way and at the same cost.
 """
 
-import fnmatch
 import hashlib
 import importlib.util
 import marshal
@@ -20,9 +19,9 @@ from contextlib import suppress
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Final
+from typing import Any
 
-_TEST_FOLDERS: Final = ("tests", "test")
+from pytest_tradeperf.pairing.shared import SharedFiles
 
 
 class CachingLoader(SourceFileLoader):
@@ -70,25 +69,23 @@ class Redirect:
         long as the other's, or the two would allocate differently and lie differently in memory.
     sources
         ``perf_source``, relative to ``head``.
-    overlay
-        Glob patterns, relative to ``head``, of files that are rootdir's on both sides.
+    shared
+        The files that are rootdir's on both sides.
     cache
         Folder for compiled code.
     """
 
     def __init__(
-        self, *, head: Path, side: Path, sources: Sequence[str], overlay: Sequence[str] = (), cache: Path
+        self, *, head: Path, side: Path, sources: Sequence[str], shared: SharedFiles, cache: Path
     ) -> None:
         self._head, self._side = Path(os.path.realpath(head)), Path(os.path.realpath(side))
         self._link = side.absolute()
         self._sources = tuple(sources)
-        self._overlay = tuple(overlay)
+        self._shared_files = shared
         self._cache = cache
         self._busy = threading.local()
-        self._installed = tuple(
-            f"{os.path.realpath(sysconfig.get_path(p))}{os.sep}" for p in ("purelib", "platlib")
-        )
-        self._names = self._defined_names()
+        self._installed = installed_folders()
+        self._names = defined_names(self._head, self._sources)
         self.absent: dict[str, str] = {}
 
     def install(self) -> None:
@@ -106,20 +103,23 @@ class Redirect:
     def is_own(self, file: str) -> bool:
         """Return whether ``file`` is code of this side's sources, not a test."""
         inner = self._source_path(os.path.realpath(file), self._side)
-        return inner is not None and not self.is_shared(inner)
+        return inner is not None and not self._is_shared(inner)
 
     def loaded(self) -> tuple[list[str], list[str]]:
         """Return the modules loaded from this side's sources, and those wrongly from rootdir's."""
-        right, wrong = [], []
+        right: list[str] = []
+        wrong: list[str] = []
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
             if not isinstance(file, str):
                 continue
             path = os.path.realpath(file)
-            if self._source_path(path, self._side) is not None:
-                right.append(name)
-            elif (inner := self._source_path(path, self._head)) is not None and not self.is_shared(inner):
-                wrong.append(name)
+            for folder, names in ((self._side, right), (self._head, wrong)):
+                inner = self._source_path(path, folder)
+                if inner is not None:
+                    if not self._is_shared(inner):
+                        names.append(name)
+                    break
         return sorted(right), sorted(wrong)
 
     # -- the import protocol
@@ -157,7 +157,7 @@ class Redirect:
         if inner is None:
             self._refuse_stray(name, path, origin)
             return spec
-        if self.is_shared(inner):
+        if self._is_shared(inner):
             return self._shared(name, spec, inner)
         is_placed = here is not None and spec.origin.startswith(f"{self._link}{os.sep}")
         found = spec if is_placed else self._same_place(name, spec, inner)
@@ -209,7 +209,7 @@ class Redirect:
                 continue
             found = PathFinder.find_spec(name, [str(self._head / inner)])
             origin = found.origin if found else None
-            if origin and self.is_shared(self._source_path(os.path.realpath(origin), self._head) or ""):
+            if origin and self._is_shared(self._source_path(os.path.realpath(origin), self._head) or ""):
                 return found
         return None
 
@@ -221,7 +221,7 @@ class Redirect:
         for portion in list(spec.submodule_search_locations):
             real = os.path.realpath(portion)
             inner = self._source_path(real, self._head) or self._source_path(real, self._side)
-            if inner is None or self.is_shared(f"{inner}/"):
+            if inner is None or self._is_shared(f"{inner}/"):
                 portions.append(portion)
             elif (self._link / inner).is_dir():
                 portions.append(str(self._link / inner))
@@ -266,37 +266,11 @@ class Redirect:
                 name=name,
             )
 
-    def _defined_names(self) -> dict[str, str]:
-        """Return the file of each module that the sources define at their top, by dotted name."""
-        found = {}
-        for source in self._sources:
-            place = self._head / source
-            is_container = place.is_dir() and not (place / "__init__.py").is_file()
-            for entry in sorted(place.iterdir()) if is_container else [place]:
-                file = entry / "__init__.py" if entry.is_dir() else entry
-                if file.suffix != ".py" or not file.is_file():
-                    continue
-                parts, parent = [entry.stem], entry.parent
-                while (parent / "__init__.py").is_file():
-                    parts.insert(0, parent.name)
-                    parent = parent.parent
-                found[".".join(parts)] = file.relative_to(self._head).as_posix()
-        return found
-
     # -- paths
 
-    def is_shared(self, inner: str) -> bool:
-        """Return whether a path below the sources is rootdir's on both sides: tests and overlays."""
-        parts = inner.split("/")
-        name = parts[-1]
-        if any(fnmatch.fnmatch(inner, pattern) for pattern in self._overlay):
-            return True
-        if name == "conftest.py" or (
-            name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
-        ):
-            return True
-        below = next((inner[len(s) :].strip("/") for s in self._sources if inner.startswith(f"{s}/")), "")
-        return any(part in _TEST_FOLDERS for part in below.split("/")[:-1])
+    def _is_shared(self, inner: str) -> bool:
+        """Return whether a path below the sources is rootdir's on both sides."""
+        return inner in self._shared_files
 
     def _source_path(self, path: str | None, folder: Path) -> str | None:
         """Return ``path`` relative to ``folder`` when it lies at or below a source there."""
@@ -305,3 +279,26 @@ class Redirect:
             return None
         inner = path[len(prefix) :].replace(os.sep, "/")
         return inner if any(inner == s or inner.startswith(f"{s}/") for s in self._sources) else None
+
+
+def installed_folders() -> tuple[str, ...]:
+    """Return the folders of installed packages, each with a separator at its end."""
+    return tuple(f"{os.path.realpath(sysconfig.get_path(p))}{os.sep}" for p in ("purelib", "platlib"))
+
+
+def defined_names(root: Path, sources: Sequence[str]) -> dict[str, str]:
+    """Return the file of each module that the sources define at their top, by dotted name."""
+    found = {}
+    for source in sources:
+        place = root / source
+        is_container = place.is_dir() and not (place / "__init__.py").is_file()
+        for entry in sorted(place.iterdir()) if is_container else [place]:
+            file = entry / "__init__.py" if entry.is_dir() else entry
+            if file.suffix != ".py" or not file.is_file():
+                continue
+            parts, parent = [entry.stem], entry.parent
+            while (parent / "__init__.py").is_file():
+                parts.insert(0, parent.name)
+                parent = parent.parent
+            found[".".join(parts)] = file.relative_to(root).as_posix()
+    return found

@@ -15,7 +15,7 @@ ABSENT: Final = "-"
 
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SUBMODULE: Final = b"160000"
-_NOT_SOURCE: Final = {
+NOT_SOURCE: Final = {
     "tests",
     "test",
     "docs",
@@ -26,6 +26,9 @@ _NOT_SOURCE: Final = {
     "build",
     "dist",
 }
+"""Top-level folders that do not hold the code under test."""
+
+_TOOLS: Final = frozenset({"conftest.py", "noxfile.py", "setup.py"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,10 @@ class SourceTree:
 
     def __str__(self) -> str:
         return " ".join(f"{quote(path)}:{object_id}" for path, object_id in self.parts)
+
+    def holds(self, source: str) -> bool:
+        """Return whether ``source`` is one of the parts, or lies below one."""
+        return any(source == path or source.startswith(f"{path}/") for path, _ in self.parts)
 
     @classmethod
     def parse(cls, text: str) -> "SourceTree":
@@ -71,16 +78,17 @@ def default_sources(root: Path) -> tuple[str, ...]:
     found = []
     for entry in sorted(root.iterdir()):
         name = entry.name
-        if name in _NOT_SOURCE or not entry.stem.isidentifier():
+        if name in NOT_SOURCE or not entry.stem.isidentifier():
             continue
-        is_module = name.endswith(".py") and not _is_test_file(name) and name != "setup.py"
+        is_module = name.endswith(".py") and not is_tool_or_test(name)
         if is_module or (entry / "__init__.py").is_file():
             found.append(name)
     return tuple(found)
 
 
-def _is_test_file(name: str) -> bool:
-    return name.startswith("test_") or name.endswith("_test.py") or name in ("conftest.py", "noxfile.py")
+def is_tool_or_test(name: str) -> bool:
+    """Return whether a file beside the code is none of it, by its name."""
+    return name.startswith("test_") or name.endswith("_test.py") or name in _TOOLS
 
 
 def resolve_sources(root: Path, configured: Sequence[str] = ()) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from pytest_tradeperf.gate.judge import Pending, allowed
 from pytest_tradeperf.model import Row, TestRecord, Verdict
 from pytest_tradeperf.pairing.controller import Progress
 from pytest_tradeperf.pairing.materialise import is_available
+from pytest_tradeperf.pairing.outcomes import End
 from pytest_tradeperf.pairing.trees import (
     SourceTree,
     resolve_revision,
@@ -55,15 +56,17 @@ def confirm(gatekeeper: "Gatekeeper", pending: Sequence[Pending]) -> list[Row]:
     by_tree: dict[str | None, list[Pending]] = {}
     for item in pending:
         by_tree.setdefault(item.line.tree, []).append(item)
-    changed_tests = by_tree.pop(gatekeeper.context.tree, []) if gatekeeper.context.tree is not None else []
-    if changed_tests:
-        decided += _from_stored(gatekeeper, changed_tests, deadline, _CHANGED_TEST)
+    same_sources = by_tree.pop(gatekeeper.context.tree, []) if gatekeeper.context.tree is not None else []
+    if same_sources:
+        reached = gatekeeper.reached
+        why = _CHANGED_TEST if reached.is_inside else reached.why_unseen()
+        decided += _from_stored(gatekeeper, same_sources, deadline, why)
     for tree, items in by_tree.items():
         try:
             reference = _accepted(gatekeeper, tree)
             wanted = [Timing(test=i.test, measurement=i.measurement, threshold=i.threshold) for i in items]
             if str(reference.tree) == gatekeeper.environment.source_tree:
-                decided += [_same_code(timing, reference) for timing in wanted]
+                decided += _same_code(gatekeeper, wanted, reference)
             else:
                 decided += _in_pairs(gatekeeper, reference, wanted, deadline - time.monotonic())
         except (RevisionError, UnavailableError) as error:
@@ -88,7 +91,7 @@ def against(gatekeeper: "Gatekeeper", records: Sequence[TestRecord], rival: Refe
     context = gatekeeper.context
     wanted = timings(records, lambda record: allowed(record, context))
     if rival.evidence["tree"] == gatekeeper.environment.source_tree:
-        return [_same_code(timing, rival) for timing in wanted]
+        return _same_code(gatekeeper, wanted, rival)
     return _in_pairs(gatekeeper, rival, wanted, gatekeeper.settings.time_ns / 1e9)
 
 
@@ -110,17 +113,26 @@ def selftest(gatekeeper: "Gatekeeper", records: Sequence[TestRecord]) -> tuple[l
     return describe_selftest(wanted, outcomes, arena, reference, spent)
 
 
-def _same_code(timing: Timing, reference: Reference) -> Row:
-    return Row(
-        test=timing.test,
-        metric=timing.metric.name,
-        verdict=Verdict.OK,
-        unit=timing.metric.unit,
-        measured=timing.measurement.value,
-        threshold=timing.threshold,
-        note=f"same code as {reference.name}",
-        evidence={"against": reference.name, **reference.evidence, "end": "same"},
-    )
+def _same_code(gatekeeper: "Gatekeeper", wanted: Iterable[Timing], reference: Reference) -> list[Row]:
+    """Return the rows of timings whose sources have not changed, which is an answer only if they loaded any."""
+    is_seen = gatekeeper.reached.is_inside
+    return [
+        Row(
+            test=timing.test,
+            metric=timing.metric.name,
+            verdict=Verdict.OK if is_seen else Verdict.UNDECIDED,
+            unit=timing.metric.unit,
+            measured=timing.measurement.value,
+            threshold=timing.threshold,
+            note=f"same code as {reference.name}" if is_seen else gatekeeper.reached.why_unseen(),
+            evidence={
+                "against": reference.name,
+                **reference.evidence,
+                "end": "same" if is_seen else End.UNTOUCHED.value,
+            },
+        )
+        for timing in wanted
+    ]
 
 
 def arena_of(gatekeeper: "Gatekeeper", tests: Iterable[str]) -> Arena:
@@ -141,6 +153,7 @@ def arena_of(gatekeeper: "Gatekeeper", tests: Iterable[str]) -> Arena:
         comparisons=comparisons(gatekeeper.gated.values()),
         most_regressions=int(config.getoption("maxfail") or 0),
         seed=random.SystemRandom().getrandbits(48),
+        tests=tuple(sorted(gatekeeper.reached.tests)),
         overlay=settings.overlay,
         prepare=settings.prepare,
         tooling=gatekeeper.tooling,
@@ -177,6 +190,11 @@ def _accepted(gatekeeper: "Gatekeeper", tree: str | None) -> Reference:
     if tree is None:
         raise RevisionError("the line says no source tree: accept it again with --perf-update")
     found = SourceTree.parse(tree)
+    uncovered = [s for s in resolve_sources(root, gatekeeper.settings.sources) if not found.holds(s)]
+    if uncovered and gatekeeper.settings.sources:
+        raise RevisionError(
+            f"accepted when perf_source did not name {', '.join(uncovered)}: --perf-update accepts it anew"
+        )
     if is_available(root, found):
         return Reference(name="the accepted code", tree=found, evidence={"tree": tree})
     commit = stand_in_commit(root, tree, gatekeeper.baseline.path)

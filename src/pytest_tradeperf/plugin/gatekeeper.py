@@ -18,6 +18,7 @@ from pytest_tradeperf.plugin import TOOLING, is_gated
 from pytest_tradeperf.plugin.collected import Collected
 from pytest_tradeperf.plugin.extras import run_measured
 from pytest_tradeperf.plugin.item import test_id
+from pytest_tradeperf.plugin.reached import Reached
 from pytest_tradeperf.plugin.reports import failed, log, synthetic
 from pytest_tradeperf.plugin.session import MeasuringSession, record_of
 from pytest_tradeperf.plugin.settings import Mode, Settings
@@ -49,6 +50,7 @@ class Gatekeeper:
             check_writable(settings.baselines)
         self.tooling = config.stash.get(TOOLING, frozenset(sys.modules))
         self.collected = Collected(config)
+        self.reached = Reached(config, settings)
         self.gated: dict[str, TestRecord] = {}
         self.rows: list[Row] = []
         self.messages: list[str] = []
@@ -69,6 +71,7 @@ class Gatekeeper:
         """
         before = [test_id(item) for item in items]
         self.collected.add(before)
+        self.reached.add(items)
         yield
         after = {test_id(item) for item in items}
         self.collected.deselect(test for test in before if test not in after)
@@ -123,7 +126,10 @@ class Gatekeeper:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Take over the reports that an xdist worker held."""
         del error
-        for data in getattr(node, "workeroutput", {}).get("tradeperf", []):
+        output = getattr(node, "workeroutput", {})
+        if "tradeperf_reached" in output:
+            self.reached.take_over(output["tradeperf_reached"])
+        for data in output.get("tradeperf", []):
             self.held.append([self._revive(report, node) for report in data])
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -173,7 +179,8 @@ class Gatekeeper:
     def _judge(self, held: list[pytest.TestReport]) -> Judgement:
         records = [record for report in held if (record := record_of(report)) is not None]
         self.gated |= {record.test: record for record in records}
-        return judge_run(records, self.baseline, self.context)
+        context = replace(self.context, is_reached=self.reached.is_inside)
+        return judge_run(records, self.baseline, context)
 
     def _settle(self, session: pytest.Session, *, finished: bool) -> None:
         match self.settings.mode:
@@ -185,6 +192,8 @@ class Gatekeeper:
                 self._update(session)
             case _:
                 pass
+        if self.measuring.records and self.settings.mode is not Mode.CHILD:
+            self.messages += self.reached.advice()
         if self.settings.record is not None:
             save_record(self._record(), self.settings.record)
         if self.settings.is_holding and self.rows:

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_tradeperf.plugin import is_gated
 from pytest_tradeperf.plugin.extras import run_measured
+from pytest_tradeperf.plugin.reached import Reached
 from pytest_tradeperf.plugin.settings import Settings
 
 
@@ -15,6 +16,12 @@ class HoldingWorker:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config, self._settings = config, settings
         self._held: list[list[dict[str, Any]]] = []
+        self._reached = Reached(config, settings)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Remember which files hold tests, also those that are deselected."""
+        self._reached.add(items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -35,4 +42,5 @@ class HoldingWorker:
 
     def pytest_sessionfinish(self) -> None:
         """Hand everything over."""
-        self._config.workeroutput["tradeperf"] = self._held  # type: ignore[attr-defined]
+        output = self._config.workeroutput  # type: ignore[attr-defined]
+        output["tradeperf"], output["tradeperf_reached"] = self._held, self._reached.hand_over()

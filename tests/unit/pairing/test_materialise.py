@@ -74,7 +74,7 @@ def test_surroundings_are_within_reach_but_files_are_copies(repo: Path, tmp_path
     tree = revision_tree(repo, "HEAD", ["src"])
     base = tmp_path / "base"
     materialise(repo, tree, base)
-    link_surroundings(repo, tree, base)
+    link_surroundings(repo, tree, base, ["mod.py", "src"])
     assert (base / "data/prices.csv").read_text() == "1\n"
     (base / "setup.py").write_text("changed")
     assert (repo / "setup.py").read_text() == ""
@@ -101,3 +101,11 @@ def test_generated_files_are_named_with_the_cure(repo: Path) -> None:
     write(repo, {"src/pkg/_version.py": "", "src/pkg/fast.so": "", "src/pkg/__pycache__/x.so": ""})
     said = describe_generated(repo, ["src"])
     assert said.startswith("git ignores src/pkg/_version.py, src/pkg/fast.so: set perf_prepare")
+
+
+def test_package_that_came_later_is_no_surrounding_of_the_accepted_code(repo: Path, tmp_path: Path) -> None:
+    tree = revision_tree(repo, "HEAD", ["mod.py"])
+    commit(repo, {"later/__init__.py": "x = 1\n"})
+    link_surroundings(repo, tree, tmp_path, ["later", "mod.py"])
+    assert not (tmp_path / "later").exists()
+    assert (tmp_path / "data/prices.csv").exists()

@@ -13,12 +13,13 @@ SCRIPT = """
 import importlib, json, sys
 from pathlib import Path
 from pytest_tradeperf.pairing.redirect import Redirect
+from pytest_tradeperf.pairing.shared import SharedFiles
 plan = json.loads(sys.argv[1])
 sys.dont_write_bytecode = True
 sys.path[:0] = plan["path"]
 exec(plan["before"])
 redirect = Redirect(head=Path(plan["head"]), side=Path(plan["side"]), sources=plan["sources"],
-                    overlay=plan["overlay"], cache=Path(plan["cache"]))
+                    shared=SharedFiles(plan["tests"], sources=plan["sources"], overlay=plan["overlay"]), cache=Path(plan["cache"]))
 redirect.install()
 found = {}
 for name in plan["names"]:
@@ -50,6 +51,7 @@ class Sides:
         path: str = "src",
         before: str = "",
         overlay: tuple[str, ...] = (),
+        tests: tuple[str, ...] = (),
     ) -> tuple[dict[str, Any], list[str], list[str], dict[str, str]]:
         plan = {
             "path": [str(self.head / path)] if path is not None else [],
@@ -57,6 +59,7 @@ class Sides:
             "side": str(self.base if side == "base" else self.link),
             "sources": sources,
             "overlay": overlay,
+            "tests": tests,
             "cache": str(self.cache),
             "names": names,
             "before": before,
@@ -189,10 +192,22 @@ def test_tests_inside_the_sources_and_overlays_are_the_present_ones(sides: Sides
         "src/pkg/__init__.py", "src/pkg/tests/__init__.py", "src/pkg/tests/helper.py", "src/pkg/data.py"
     )
     write(sides.head, {"src/pkg/tests/new.py": "WHO = 'head'\n", "src/pkg/test_core.py": "WHO = 'head'\n"})
-    names = ("pkg", "pkg.tests", "pkg.tests.helper", "pkg.tests.new", "pkg.data")
-    found, _, wrong, _ = sides.load(*names, overlay=("src/pkg/data.py",))
+    names = ("pkg", "pkg.tests", "pkg.tests.helper", "pkg.tests.new", "pkg.data", "pkg.test_core")
+    tests = ("src/pkg/tests/unit/test_it.py", "src/pkg/test_core.py")
+    found, _, wrong, _ = sides.load(*names, overlay=("src/pkg/data.py",), tests=tests)
     assert found == {"pkg": "base"} | dict.fromkeys(names[1:], "head")
     assert wrong == []
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_code_that_is_only_called_like_a_test_is_each_sides_own(sides: Sides, side: str) -> None:
+    names = ("src/pkg/__init__.py", "src/pkg/test/__init__.py", "src/pkg/test/stress.py")
+    sides.both(*names, "src/pkg/walk_forward_test.py", "src/pkg/test_plan.py", "src/pkg/tests/__init__.py")
+    names = ("pkg", "pkg.test.stress", "pkg.walk_forward_test", "pkg.test_plan")
+    found, right, *_ = sides.load(*names, "pkg.tests", tests=("src/pkg/tests/test_it.py",), side=side)
+    assert found == {**dict.fromkeys(names, side), "pkg.tests": "head"}
+    assert "pkg.walk_forward_test" in right
+    assert "pkg.tests" not in right
 
 
 def test_wrongly_loaded_code_is_named(sides: Sides) -> None:
