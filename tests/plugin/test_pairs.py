@@ -505,3 +505,81 @@ def test_package_the_base_lacks_is_new_and_hides_no_other_test(project):
     assert code == 1, text
     assert rows["test_work", "cpu"]["verdict"] == "regressed"
     assert rows["test_b", "cpu"]["verdict"] == "new"
+
+
+@pytest.mark.slow
+def test_mixed_test_is_measured_and_leaves_the_next_one_alone(repo):
+    write(
+        repo,
+        {
+            "src/pkg/core.py": SLOWER,
+            "test_it.py": "import asyncio\nfrom pkg.core import steady, work\n"
+            "async def waiting():\n    work()\n"
+            "def test_mixed(perf):\n    perf.named('sync')(steady)\n"
+            "    asyncio.run(perf.named('async')(waiting))\n"
+            "def test_steady(perf):\n    perf(steady)\n",
+        },
+    )
+    code, text, rows = against(repo)
+    assert code == 1, text
+    assert rows["test_mixed", "async.cpu"]["verdict"] == "regressed"
+    assert rows["test_mixed", "sync.cpu"]["verdict"] in ("ok", "undecided")
+    assert rows["test_steady", "cpu"]["verdict"] == "ok"
+
+
+@pytest.mark.slow
+def test_setup_that_takes_longer_than_the_call_is_no_hanging_side(repo):
+    tests = (
+        "import time\nimport pytest\nfrom pkg.core import steady\n"
+        "def fresh():\n    time.sleep(0.1)\n    return [3, 1, 2]\n"
+        "@pytest.fixture\ndef order():\n    time.sleep(0.3)\n"
+        "def test_prepared(perf):\n    perf.setup(fresh)(sorted)\n"
+        "@pytest.mark.perf_budget(threshold='50%')\ndef test_body(order):\n    steady()\n"
+    )
+    write(repo, {"src/pkg/core.py": WORK + "\n# changed\n", "test_it.py": tests})
+    code, text, rows = against(repo, "--perf-time", "30s")
+    assert code == 0, text
+    assert {row["verdict"] for row in rows.values()} <= {"ok", "undecided", "improved"}, text
+    assert min(row["pairs"] for row in rows.values()) > 0
+
+
+@pytest.mark.slow
+def test_fixture_that_another_test_has_set_up_is_waited_for(repo):
+    tests = (
+        "import time\nimport pytest\nfrom pkg.core import steady\n"
+        "@pytest.fixture(scope='session')\ndef market():\n    time.sleep(6)\n"
+        "def test_before(market):\n    pass\n"
+        "def test_market(perf, market):\n    perf(steady)\n"
+    )
+    write(repo, {"src/pkg/core.py": WORK + "\n# changed\n", "test_it.py": tests})
+    rows = against(repo, "--perf-time", "20s", "-o", "perf_alpha=49%")[2]
+    assert rows["test_market", "cpu"]["verdict"] in ("ok", "undecided")
+    assert "did not answer" not in rows["test_market", "cpu"]["note"]
+
+
+@pytest.mark.slow
+def test_production_code_called_like_a_test_is_measured(repo):
+    write(repo, {"src/pkg/walk_forward_test.py": WORK, "src/pkg/test/plan.py": WORK})
+    tests = TESTS.replace(
+        "pkg.core import steady, work", "pkg.test.plan import steady\nfrom pkg.walk_forward_test import work"
+    )
+    commit(repo, {"test_it.py": tests})
+    write(repo, {"src/pkg/walk_forward_test.py": SLOWER})
+    code, text, rows = against(repo)
+    assert code == 1, text
+    assert rows["test_work", "cpu"]["verdict"] == "regressed"
+    assert rows["test_steady", "cpu"]["verdict"] == "ok"
+
+
+def test_warning_filters_of_a_test_apply_on_both_sides(repo):
+    tests = (
+        "import warnings\nimport pytest\nfrom pkg.core import work\n"
+        "@pytest.mark.filterwarnings('error')\ndef test_strict(perf):\n"
+        "    with pytest.raises(UserWarning):\n        warnings.warn('old', UserWarning)\n    perf(work)\n"
+        "@pytest.mark.filterwarnings('ignore')\ndef test_lenient(perf):\n"
+        "    warnings.warn('old', UserWarning)\n    perf(work)\n"
+    )
+    write(repo, {"src/pkg/core.py": SLOWER, "test_it.py": tests})
+    code, text, rows = against(repo)
+    assert code == 1, text
+    assert rows["test_strict", "cpu"]["verdict"] == rows["test_lenient", "cpu"]["verdict"] == "regressed"

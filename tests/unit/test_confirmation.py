@@ -167,11 +167,12 @@ def test_alpha_is_shared_over_parts_and_recorded_timings_not_over_clocks() -> No
 
 
 def test_suspect_is_parallel_when_its_cpu_exceeds_its_wall_time() -> None:
-    (serial,) = suspects([timing(WALL, 1e6), timing(CPU, 1e6), timing(RATE)])
-    (parallel,) = suspects([timing(WALL, 1e6), timing(CPU, 1.9e6)])
+    (serial,) = suspects([timing(WALL, 1e6), timing(CPU, 1e6), timing(RATE)], {"t": 3.0})
+    (parallel,) = suspects([timing(WALL, 1e6), timing(CPU, 1.9e6)], {})
     assert (serial.is_parallel, parallel.is_parallel) == (False, True)
     assert serial.call_seconds == pytest.approx(1e-3)
     assert serial.higher_is_better == {"rate"}
+    assert (serial.run_seconds, parallel.run_seconds) == (3.0, 0.0)
 
 
 def test_copy_of_the_working_tree_has_generated_files_and_no_byte_code(tmp_path: Path) -> None:

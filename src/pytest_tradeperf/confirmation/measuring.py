@@ -46,7 +46,8 @@ class Arena:
 
     ``entry`` and ``payload`` are what ``pairing`` starts its sides with; ``comparisons`` is how many
     timings the session's ``alpha`` is shared over, ``tooling`` the modules loaded before the first test,
-    ``tests`` the files in which tests were collected, relative to ``root``.
+    ``tests`` the files in which tests were collected, relative to ``root``, ``run_seconds`` how long each
+    test took as a whole, with the set-up of all fixtures it uses.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class Arena:
     comparisons: int
     seed: int
     tests: tuple[str, ...] = ()
+    run_seconds: Mapping[str, float] = field(default_factory=dict)
     overlay: tuple[str, ...] = ()
     prepare: str = ""
     tooling: frozenset[str] = frozenset()
@@ -147,7 +149,7 @@ def measure_against(
             flags=interpreter_flags(),
         )
         request = Request(
-            suspects=tuple(suspects(wanted)),
+            suspects=tuple(suspects(wanted, arena.run_seconds)),
             plan=plan,
             design=arena.design,
             seconds=seconds,
@@ -174,7 +176,7 @@ def copy_sources(root: Path, sources: Sequence[str], target: Path) -> None:
             shutil.copyfile(root / source, place)
 
 
-def suspects(wanted: Iterable[Timing]) -> list[Suspect]:
+def suspects(wanted: Iterable[Timing], run_seconds: Mapping[str, float]) -> list[Suspect]:
     """Return one suspect a test; parallel when its CPU time exceeds its wall time."""
     by_test: dict[str, list[Timing]] = {}
     for timing in wanted:
@@ -195,6 +197,7 @@ def suspects(wanted: Iterable[Timing]) -> list[Suspect]:
                 test=test,
                 threshold=group[0].threshold,
                 call_seconds=sum(walls.values()) / 1e9,
+                run_seconds=run_seconds.get(test, 0.0),
                 parts=max(1, len(walls)),
                 is_parallel=max(shares, default=0.0) > PARALLEL,
                 higher_is_better=frozenset(t.metric.name for t in group if t.metric.better is Better.HIGHER),

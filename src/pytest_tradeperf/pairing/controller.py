@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pytest_tradeperf.pairing.cpus import QuietCpu
-from pytest_tradeperf.pairing.lockstep import PACE, Lockstep, Pace, TestPair, Trouble, TroubleError
+from pytest_tradeperf.pairing.lockstep import Lockstep, TestPair, Trouble, TroubleError
 from pytest_tradeperf.pairing.outcomes import End, Outcome
+from pytest_tradeperf.pairing.pace import PACE, Pace
 from pytest_tradeperf.pairing.pair import SIDES, PairPlan, ProcessPair
 from pytest_tradeperf.pairing.profiles import growths
 from pytest_tradeperf.pairing.protocol import ClosedError, LateError, Message
@@ -22,6 +23,7 @@ from pytest_tradeperf.stats.sequential import Answer, Design
 _START_SECONDS: Final = 120.0
 _HANG_SECONDS: Final = 5.0
 _HANG_FACTOR: Final = 20.0
+_HANG_RUNS: Final = 3.0
 _LEAST_COST: Final = 0.7
 _START_COST: Final = 1.0
 _PRECISION: Final = 0.25
@@ -34,11 +36,16 @@ _CALLS: Final = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """One test to measure: its allowed change, and what the test loop knows of it."""
+    """One test to measure: its allowed change, and what the test loop knows of it.
+
+    ``call_seconds`` is the timed part alone, ``run_seconds`` all that a run took, with the set-up of every
+    fixture it uses.
+    """
 
     test: str
     threshold: float
     call_seconds: float = 0.1
+    run_seconds: float = 0.0
     parts: int = 1
     is_parallel: bool = False
     higher_is_better: frozenset[str] = frozenset()
@@ -113,7 +120,10 @@ class _Measuring:
         self._dice = random.Random(request.seed)
         self._cpus = QuietCpu(request.seed)
         self._is_verified = False
-        self._costs = {s.test: max(_LEAST_COST * s.parts, _CALLS * s.call_seconds) for s in request.suspects}
+        self._costs = {
+            s.test: max(_LEAST_COST * s.parts, _CALLS * s.call_seconds, len(SIDES) * s.run_seconds)
+            for s in request.suspects
+        }
         self._start_cost = _START_COST
         self._pairs = 0
         self.outcomes = {s.test: Outcome(test=s.test, threshold=s.threshold) for s in request.suspects}
@@ -209,7 +219,7 @@ class _Measuring:
         """Measure one test; return whether the processes can go on to the next."""
         outcome, design = self.outcomes[suspect.test], self._request.design
         began = self._clock()
-        seconds = _HANG_SECONDS + _HANG_FACTOR * suspect.call_seconds
+        seconds = _HANG_SECONDS + _HANG_FACTOR * suspect.call_seconds + _HANG_RUNS * suspect.run_seconds
         left = self._deadline - began
         if left <= 0:
             raise _OutOfTimeError
@@ -218,6 +228,7 @@ class _Measuring:
                 suspect.test,
                 first=self._dice.choice(SIDES),
                 seconds=min(seconds, left + _HANG_SECONDS),
+                left=left,
                 precision=_PRECISION * suspect.threshold,
             )
         except TroubleError as trouble:
@@ -346,6 +357,7 @@ class _Measuring:
 _ENDS: Final = {
     Trouble.FAILED: End.FAILED,
     Trouble.DIFFERS: End.ABSENT,
+    Trouble.UNSTEADY: End.ERROR,
     Trouble.LATE: End.ERROR,
     Trouble.CLOSED: End.ERROR,
 }

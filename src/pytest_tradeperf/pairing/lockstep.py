@@ -8,12 +8,12 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from pytest_tradeperf.errors import WorkerError
+from pytest_tradeperf.pairing.pace import MOST_ITERATIONS, Pace
 from pytest_tradeperf.pairing.pair import SIDES
 from pytest_tradeperf.pairing.profiles import least
 from pytest_tradeperf.pairing.protocol import Channel, ClosedError, LateError, Message
 from pytest_tradeperf.stats.turns import paired_log_ratio
 
-_MOST_ITERATIONS: Final = 10_000_000
 _BLOCKS: Final = 4
 _PROFILES: Final = 3
 _LOOK: Final = 20
@@ -21,6 +21,9 @@ _LOOK: Final = 20
 
 _WHOLE_SECONDS: Final = 2.0
 """Most time for repeating a whole test on both sides; set-up and tear-down take most of it."""
+
+_ROUNDS_SECONDS: Final = 4.0
+"""Most time for the rounds of one part on both sides: several times what their pace asks for."""
 
 _FEWEST_WHOLE: Final = 4
 """Turns that a whole test gets in any case."""
@@ -34,6 +37,7 @@ class Trouble(StrEnum):
 
     FAILED = "failed"
     DIFFERS = "differs"
+    UNSTEADY = "unsteady"
     LATE = "late"
     CLOSED = "closed"
 
@@ -51,39 +55,21 @@ class TroubleError(WorkerError):
         return self.kind in (Trouble.LATE, Trouble.CLOSED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How long a round, a burst of rounds and all of a side's bursts last.
-
-    Rounds are short, because what a machine does to a process comes in bursts too: of many short
-    rounds some are undisturbed. A burst keeps the cost of taking turns small.
-    """
-
-    round_ns: int = 250_000
-    burst_ns: int = 2_000_000
-    side_ns: int = 500_000_000
-    least: int = 2
-    most: int = 400
-
-    def bursts(self, burst_ns: float) -> int:
-        """Return an even number of bursts a side."""
-        wanted = min(max(self.side_ns / max(burst_ns, 1.0), self.least), self.most)
-        return 2 * math.ceil(wanted / 2)
-
-    def rounds(self, round_ns: float) -> int:
-        """Return how many rounds make a burst."""
-        return max(1, round(self.burst_ns / max(round_ns, 1.0)))
-
-    def iterations(self, call_ns: float) -> int:
-        """Return how many calls make a round."""
-        return min(max(1, round(self.round_ns / max(call_ns, 1.0))), _MOST_ITERATIONS)
-
-
-PACE: Final = Pace()
-
-
 Burst: TypeAlias = list[tuple[int, int, int]]
 """Rounds run in one go: (wall, CPU, time in the run queue) in ns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What a side did in one go: its rounds, and what their set-up took besides."""
+
+    burst: Burst
+    setup_ns: int
+
+    @property
+    def round_ns(self) -> int:
+        """The wall time of the first round."""
+        return self.burst[0][0]
 
 
 @dataclass(slots=True)
@@ -123,19 +109,22 @@ class Lockstep:
     ) -> None:
         self._channels, self._pace, self._profile = channels, pace, profile
         self._last_words, self._clock = last_words, clock
-        self._seconds, self._precision = 60.0, 0.0
+        self._seconds, self._precision, self._ends = 60.0, 0.0, math.inf
 
-    def measure(self, test: str, *, first: str, seconds: float, precision: float = 0.0) -> TestPair:
+    def measure(
+        self, test: str, *, first: str, seconds: float, left: float = math.inf, precision: float = 0.0
+    ) -> TestPair:
         """Measure ``test`` until the standard error of its log ratio is below ``precision``, or long enough.
 
-        ``first`` is the side that begins, ``seconds`` the most any answer may take.
+        ``first`` is the side that begins, ``seconds`` the most any answer may take, ``left`` the most that
+        all may take together.
 
         Raises
         ------
         TroubleError
             The test failed, differs between the sides, hung, or took its process with it.
         """
-        self._seconds, self._precision = seconds, precision
+        self._seconds, self._precision, self._ends = seconds, precision, self._clock() + left
         order = (first, *(side for side in SIDES if side != first))
         result = TestPair()
         said = {side: self._ask(side, do="test", test=test) for side in order}
@@ -147,8 +136,9 @@ class Lockstep:
             result.parts[part] = self._rounds(order, is_cold=said[first]["cold"], result=result, part=part)
             said = {side: self._ask(side, do="finish") for side in order}
         self._check_done(said, order)
-        if said[first]["blocks"]:
-            self._blocks(test, order, said, result, is_alone=is_alone)
+        if said[first]["blocks"] or said[order[1]]["blocks"]:
+            # Parts already measured would ask for rounds again where only the blocks are wanted.
+            self._blocks(test, order, said, result, is_alone=is_alone or bool(result.parts))
         elif not result.parts:
             self._whole(test, order, said, result)
         for name, value in said["head"]["values"].items():
@@ -161,36 +151,46 @@ class Lockstep:
     def _rounds(self, order: Sequence[str], *, is_cold: bool, result: TestPair, part: str) -> Part:
         """Alternate rounds inside one ``perf`` call of each side."""
         found = {side: Rounds() for side in order}
-        calls = {side: self._burst(side, 1)[0] for side in order}
+        calls = {side: self._turn(side, order, 1) for side in order}
         if is_cold:
             for side in order:
-                found[side].bursts.append([calls[side]])
+                found[side].bursts.append(calls[side].burst)
             return found
-        iterations = self._calibrate(order[0], calls[order[0]][0])
-        round_ns = min(wall for wall, _, _ in self._burst(order[1], iterations, 2))
-        rounds = self._pace.rounds(round_ns)
-        for turn in range(self._pace.bursts(round_ns * rounds)):
+        iterations = self._calibrate(order, calls[order[0]])
+        probe = self._turn(order[1], order, iterations, 2)
+        round_ns, setup_ns = min(wall for wall, _, _ in probe.burst), probe.setup_ns / 2
+        rounds = self._pace.rounds(round_ns, setup_ns)
+        began = self._clock()
+        for turn in range(self._pace.bursts(round_ns * rounds, setup_ns * rounds)):
             for side in order if turn % 2 == 0 else reversed(order):
-                found[side].bursts.append(self._burst(side, iterations, rounds))
+                found[side].bursts.append(self._turn(side, order, iterations, rounds).burst)
             if turn % _LOOK == _LOOK - 1 and self._is_precise(found):
+                break
+            if turn % 2 == 1 and self._clock() - began > _ROUNDS_SECONDS:
                 break
         for side in order:
             found[side].iterations = iterations
             if self._profile:
-                said = [self._ask(side, do="profile", n=max(1, iterations)) for _ in range(_PROFILES)]
-                result.functions.setdefault(part, {})[side] = least([answer["functions"] for answer in said])
+                said = [
+                    self._within(side, order, "profile", n=max(1, iterations))["functions"]
+                    for _ in range(_PROFILES)
+                ]
+                result.functions.setdefault(part, {})[side] = least(said)
         return found
 
-    def _calibrate(self, side: str, call_ns: int) -> int:
+    def _calibrate(self, order: Sequence[str], call: Turn) -> int:
         """Return the iterations of a round, found on one side and used on both."""
-        iterations, wall = 1, call_ns
-        while wall < self._pace.round_ns and iterations < _MOST_ITERATIONS:
-            grown = iterations * 1.2 * self._pace.round_ns / max(wall, 1)
-            iterations = min(max(iterations + 1, round(min(grown, iterations * 100))), _MOST_ITERATIONS)
-            wall = self._burst(side, iterations)[0][0]
+        side, pace = order[0], self._pace
+        iterations, turn = 1, call
+        most = pace.fitting(turn.round_ns, turn.setup_ns)
+        while turn.round_ns < pace.round_ns and iterations < most:
+            grown = iterations * 1.2 * pace.round_ns / max(turn.round_ns, 1)
+            iterations = min(max(iterations + 1, round(min(grown, iterations * 100))), most)
+            turn = self._turn(side, order, iterations)
+            most = min(MOST_ITERATIONS, iterations * pace.fitting(turn.round_ns, turn.setup_ns))
         if iterations == 1:
-            wall = self._burst(side, 1)[0][0]  # the first call was the warm-up
-            iterations = self._pace.iterations(wall)
+            turn = self._turn(side, order, 1)  # the first call was the warm-up
+            iterations = pace.iterations(turn.round_ns, turn.setup_ns)
         return iterations
 
     def _blocks(
@@ -204,10 +204,14 @@ class Lockstep:
     ) -> None:
         """Alternate whole runs of a test that measures inside an event loop, or that wants to be alone."""
         plan = {}
+        parts = {side: sorted(said[side]["blocks"]) for side in order}
+        if parts[order[0]] != parts[order[1]]:
+            raise _differs(parts)
         for part, block in said[order[0]]["blocks"].items():
-            call_ns = min(cost[0] for cost in block["costs"])
-            iterations = self._pace.iterations(call_ns)
-            rounds = max(1, self._pace.bursts(call_ns * iterations) // _BLOCKS)
+            call_ns, setup_ns = min(cost[0] for cost in block["costs"]), block["setup"]
+            iterations = self._pace.iterations(call_ns, setup_ns)
+            bursts = self._pace.bursts(call_ns * iterations, setup_ns * iterations)
+            rounds = max(1, bursts // _BLOCKS)
             plan[part] = [iterations, rounds, call_ns < _WARM_NS]
         found = {part: {side: Rounds(iterations=plan[part][0]) for side in order} for part in plan}
         for turn in range(_BLOCKS):
@@ -215,7 +219,7 @@ class Lockstep:
                 answer = self._done(side, do="test", test=test, block=plan, alone=is_alone)
                 for part in plan:
                     if part not in answer["blocks"]:
-                        raise TroubleError(Trouble.DIFFERS, side, f"measures {part!r} only sometimes")
+                        raise TroubleError(Trouble.UNSTEADY, side, f"measures {part!r} only sometimes")
                     found[part][side].bursts.append(_burst(answer["blocks"][part]["costs"]))
         if self._profile:
             for side in order:
@@ -231,8 +235,12 @@ class Lockstep:
     def _whole(self, test: str, order: Sequence[str], said: Mapping[str, Message], result: TestPair) -> None:
         """Alternate whole runs of a test that measures nothing itself; only its body is timed."""
         call_ns = max(1, min(said[side]["costs"][0][0] for side in order))
+        setup_ns = said[order[0]]["setup"]
+        if setup_ns > self._pace.room_ns:  # fixtures of a wider scope, perhaps, which are set up only once
+            setup_ns = self._done(order[0], do="test", test=test)["setup"]
         iterations = self._pace.iterations(call_ns)
         times = iterations * self._pace.rounds(call_ns * iterations)
+        times = min(times, self._pace.fitting(call_ns, setup_ns))
         found = {side: Rounds() for side in order}
         began = self._clock()
         for turn in range(self._pace.bursts(call_ns * times)):
@@ -255,6 +263,8 @@ class Lockstep:
     # -- messages
 
     def _ask(self, side: str, **message: Any) -> Message:
+        if self._clock() > self._ends:
+            raise TroubleError(Trouble.LATE, side, "the time for measuring was spent")
         try:
             self._channels[side].send(message)
             return self._channels[side].receive(self._seconds)
@@ -266,8 +276,24 @@ class Lockstep:
             text = "its process died" + (f"; its last words: {words}" if words else "")
             raise TroubleError(Trouble.CLOSED, side, text) from error
 
-    def _burst(self, side: str, iterations: int, rounds: int = 1) -> Burst:
-        return _burst(self._ask(side, do="burst", n=iterations, rounds=rounds)["costs"])
+    def _turn(self, side: str, order: Sequence[str], iterations: int, rounds: int = 1) -> Turn:
+        answer = self._within(side, order, "burst", n=iterations, rounds=rounds)
+        return Turn(burst=_burst(answer["costs"]), setup_ns=answer["setup"])
+
+    def _within(self, side: str, order: Sequence[str], do: str, **message: Any) -> Message:
+        """Ask ``side`` for something inside a part; when that ends the test there, end it on all sides."""
+        answer = self._ask(side, do=do, **message)
+        if answer["is"] == "done":
+            for other in order:
+                if other != side:
+                    self._ask(other, do="abort")
+            text = (
+                answer["message"]
+                if answer["outcome"] != "passed"
+                else "its call raised what the test expects"
+            )
+            raise TroubleError(Trouble.FAILED, side, text)
+        return answer
 
     def _is_precise(self, found: Part) -> bool:
         """Return whether more turns would add little; the sign of the difference plays no part."""
@@ -279,7 +305,8 @@ class Lockstep:
     def _done(self, side: str, **message: Any) -> Message:
         answer = self._ask(side, **message)
         if answer["is"] != "done":
-            raise TroubleError(Trouble.DIFFERS, side, "measures other parts when it is run again")
+            self._ask(side, do="abort")
+            raise TroubleError(Trouble.UNSTEADY, side, "measures other parts when it is run again")
         if answer["outcome"] != "passed":
             raise TroubleError(Trouble.FAILED, side, answer["message"])
         return answer
@@ -303,11 +330,7 @@ class Lockstep:
             if parts[side] is not None:
                 self._ask(side, do="abort")
         self._check_done({s: m for s, m in said.items() if m["is"] == "done"}, order)
-        raise TroubleError(
-            Trouble.DIFFERS,
-            "base",
-            f"measures {parts['base']!r} where the present code measures {parts['head']!r}",
-        )
+        raise _differs(parts)
 
     def _check_done(self, said: Mapping[str, Message], order: Sequence[str]) -> None:
         for side in order:
@@ -317,3 +340,8 @@ class Lockstep:
 
 def _burst(costs: Sequence[Sequence[int]]) -> Burst:
     return [(wall, cpu, delay) for wall, cpu, delay in costs]
+
+
+def _differs(parts: Mapping[str, Any]) -> TroubleError:
+    text = f"measures {parts['base']!r} where the present code measures {parts['head']!r}"
+    return TroubleError(Trouble.DIFFERS, "base", text)

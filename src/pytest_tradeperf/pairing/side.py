@@ -53,13 +53,14 @@ def lockstep(channel: Channel, part: str, *, is_cold: bool) -> Schedule:
         match message["do"]:
             case "burst":
                 trim()
-                costs = []
+                costs, setup_ns = [], 0
                 for _ in range(message["rounds"]):
                     before = queue.delay_ns()
                     cost = yield iterations
                     costs.append((cost.wall_ns, cost.cpu_ns, queue.delay_ns() - before))
+                    setup_ns += cost.untimed_ns
                 rounds += [(iterations, wall, cpu) for wall, cpu, _ in costs]
-                channel.send({"is": "costs", "costs": costs})
+                channel.send({"is": "costs", "costs": costs, "setup": setup_ns})
             case "profile":
                 with Profiler() as profiler:
                     yield iterations
@@ -74,12 +75,14 @@ def lockstep(channel: Channel, part: str, *, is_cold: bool) -> Schedule:
 class Block:
     """The rounds of one part inside a running event loop: all in one go, so that the loop never waits.
 
-    ``plan`` is (iterations, rounds, whether a warm-up call comes first).
+    ``plan`` is (iterations, rounds, whether a warm-up call comes first); ``setup_ns`` is what a call took
+    besides its time.
     """
 
     def __init__(self, plan: tuple[int, int, bool]) -> None:
         self.iterations, self._rounds, self._warm = plan
         self.costs: list[list[int]] = []
+        self.setup_ns = 0
         self.functions: dict[str, list[float]] = {}
 
     def schedule(self, *, profile: bool = False) -> Schedule:
@@ -91,6 +94,7 @@ class Block:
             before = queue.delay_ns()
             cost = yield self.iterations
             self.costs.append([cost.wall_ns, cost.cpu_ns, queue.delay_ns() - before])
+            self.setup_ns = max(self.setup_ns, cost.untimed_ns // self.iterations)
         if profile:
             with Profiler() as profiler:
                 yield self.iterations

@@ -114,7 +114,7 @@ def selftest(gatekeeper: "Gatekeeper", records: Sequence[TestRecord]) -> tuple[l
 
 
 def _same_code(gatekeeper: "Gatekeeper", wanted: Iterable[Timing], reference: Reference) -> list[Row]:
-    """Return the rows of timings whose sources have not changed, which is an answer only if they loaded any."""
+    """Return the rows of timings whose sources did not change, an answer only if the tests load any."""
     is_seen = gatekeeper.reached.is_inside
     return [
         Row(
@@ -154,6 +154,7 @@ def arena_of(gatekeeper: "Gatekeeper", tests: Iterable[str]) -> Arena:
         most_regressions=int(config.getoption("maxfail") or 0),
         seed=random.SystemRandom().getrandbits(48),
         tests=tuple(sorted(gatekeeper.reached.tests)),
+        run_seconds=gatekeeper.durations.seconds,
         overlay=settings.overlay,
         prepare=settings.prepare,
         tooling=gatekeeper.tooling,

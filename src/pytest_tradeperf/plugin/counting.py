@@ -63,9 +63,15 @@ class Counting:
         wanted = set(self._plan["tests"])
         items = [item for item in session.items if test_id(item) in wanted]
         for item, following in zip(items, [*items[1:], None], strict=True):
-            for report in runtestprotocol(item, log=False, nextitem=following):
-                if report.when == "setup" and not report.passed:
-                    self._write(test_id(item), why=f"under valgrind its set-up failed: {reason_of(report)}")
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Run a test without logging it; through the hook, so that its warning filters apply as ever."""
+        for report in runtestprotocol(item, log=False, nextitem=nextitem):
+            if report.when == "setup" and not report.passed:
+                self._write(test_id(item), why=f"under valgrind its set-up failed: {reason_of(report)}")
         return True
 
     @pytest.hookimpl(tryfirst=True)

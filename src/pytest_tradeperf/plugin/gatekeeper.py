@@ -16,6 +16,7 @@ from pytest_tradeperf.model import Row, RunRecord, TestRecord, Verdict
 from pytest_tradeperf.pairing.trees import resolve_sources, source_tree_id
 from pytest_tradeperf.plugin import TOOLING, is_gated
 from pytest_tradeperf.plugin.collected import Collected
+from pytest_tradeperf.plugin.durations import Durations
 from pytest_tradeperf.plugin.extras import run_measured
 from pytest_tradeperf.plugin.item import test_id
 from pytest_tradeperf.plugin.reached import Reached
@@ -51,6 +52,7 @@ class Gatekeeper:
         self.tooling = config.stash.get(TOOLING, frozenset(sys.modules))
         self.collected = Collected(config)
         self.reached = Reached(config, settings)
+        self.durations = Durations()
         self.gated: dict[str, TestRecord] = {}
         self.rows: list[Row] = []
         self.messages: list[str] = []
@@ -100,6 +102,11 @@ class Gatekeeper:
         """Remember what was answered for."""
         self.collected.answered(report.nodeid)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        """Time the set-up of fixtures that several tests share."""
+        return (yield from self.durations.watch(fixturedef))
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run a gated test without logging it; log it at once unless a timing must be confirmed."""
@@ -109,6 +116,7 @@ class Gatekeeper:
             log(self.config, run_measured(item, nextitem, self.settings, repeat=True))
             return True
         held = run_measured(item, nextitem, self.settings, repeat=False)
+        self.durations.add(item, held)
         if not all(report.passed for report in held):
             log(self.config, held)
             return True
@@ -129,6 +137,7 @@ class Gatekeeper:
         output = getattr(node, "workeroutput", {})
         if "tradeperf_reached" in output:
             self.reached.take_over(output["tradeperf_reached"])
+            self.durations.seconds.update(output["tradeperf_seconds"])
         for data in output.get("tradeperf", []):
             self.held.append([self._revive(report, node) for report in data])
 

@@ -22,7 +22,7 @@ from pytest_tradeperf.pairing.protocol import Message
 from pytest_tradeperf.plugin import is_gated
 from pytest_tradeperf.plugin.carried import take_over
 from pytest_tradeperf.plugin.item import STATE, prepare, test_id
-from pytest_tradeperf.plugin.reports import reason_of
+from pytest_tradeperf.plugin.reports import reason_of, synthetic
 from pytest_tradeperf.plugin.session import NAME
 
 ENTRY: Final = f"{__name__}:serve"
@@ -55,6 +55,7 @@ class Worker:
         self._plan: dict[str, tuple[int, int, bool]] = {}
         self._is_profiling = self._is_alone = False
         self._call: tuple[int, int, int] = (0, 0, 0)
+        self._reports: list[pytest.TestReport] = []
         self._functions: dict[str, list[float]] = {}
         self._queue = side.RunQueue()
         self.is_ready = False
@@ -145,24 +146,49 @@ class Worker:
         self._is_profiling, self._is_alone = bool(message.get("profile")), bool(message.get("alone"))
         session._setupstate.teardown_exact(item)  # noqa: SLF001 - ends fixtures of other modules only
         side.trim()
-        costs = []
+        costs, setup_ns = [], 0
         for _ in range(message.get("times", 1)):
             self._blocks = {}
-            for report in runtestprotocol(item, log=False, nextitem=item.parent):  # type: ignore[arg-type]
+            began = CLOCKS[0]()
+            for report in self._run(item):
                 if not report.passed:
                     return {"is": "done", "outcome": report.outcome, "message": reason_of(report)}
             costs.append(self._call)
+            setup_ns = max(setup_ns, CLOCKS[0]() - began - self._call[0])
         return {
             "is": "done",
             "outcome": "passed",
             "costs": costs,
+            "setup": setup_ns,
             "functions": self._functions,
             "values": self._values(item),
             "blocks": {
-                part: {"n": block.iterations, "costs": block.costs, "functions": block.functions}
+                part: {
+                    "n": block.iterations,
+                    "costs": block.costs,
+                    "setup": block.setup_ns,
+                    "functions": block.functions,
+                }
                 for part, block in self._blocks.items()
             },
         }
+
+    def _run(self, item: pytest.Item) -> list[pytest.TestReport]:
+        """Run a test through its hook: what wraps it in any session, as its warning filters, does so here."""
+        self._reports = []
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=item.parent)
+        return self._reports or [synthetic(item.nodeid, "another plug-in runs this test in its own way")]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
+        """Run a test once; fixtures of a scope above the function stay."""
+        self._reports = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
+        return True
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_timeout_set_timer(self) -> bool:
+        """Start no timer of pytest-timeout: a side waits for the other, and the controller keeps time."""
+        return True
 
     @staticmethod
     def _values(item: pytest.Item) -> dict[str, float]:

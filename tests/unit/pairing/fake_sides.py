@@ -11,12 +11,15 @@ from pytest_tradeperf.pairing.protocol import ClosedError, LateError
 
 @dataclass
 class FakeTest:
-    """``call_ns`` is one call's cost by side; ``kind`` is part, async or whole.
+    """``call_ns`` is one call's cost by side, ``setup_ns`` what it takes besides.
 
-    One that ``is_exclusive`` fails while the other side is its ``holder``.
+    ``kind`` is part, async, whole, or mixed: parts, and an async one beside them. One that ``is_exclusive``
+    fails while the other side is its ``holder``. One that ``is_fickle`` has a part only when it is run
+    again, one that ``breaks`` on a side fails there after so many bursts.
     """
 
     call_ns: dict[str, float]
+    setup_ns: float = 0.0
     kind: str = "part"
     parts: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"base": ("",), "head": ("",)})
     fails: dict[str, str] = field(default_factory=dict)
@@ -25,6 +28,8 @@ class FakeTest:
     cold: bool = False
     holder: str | None = None
     is_exclusive: bool = False
+    is_fickle: bool = False
+    breaks: dict[str, int] = field(default_factory=dict)
     cpu_share: float = 1.0
     values: dict[str, dict[str, float]] = field(default_factory=lambda: {"base": {}, "head": {}})
 
@@ -37,10 +42,16 @@ class FakeChannel:
         self.answers: deque[Any] = deque([first])
         self.waiting: deque[str] = deque()
         self.test: FakeTest | None = None
+        self.is_waiting, self.bursts = False, 0
 
     def send(self, message: dict[str, Any]) -> None:
         self.log.append((self.name, message))
-        self.answers.append(self.answer(message))
+        assert self.is_waiting or message["do"] not in ("burst", "profile", "finish", "abort"), message
+        assert not self.is_waiting or message["do"] != "test", "left waiting inside a part"
+        answer = self.answer(message)
+        if isinstance(answer, dict) and answer["is"] in ("part", "done"):
+            self.is_waiting = answer["is"] == "part"
+        self.answers.append(answer)
 
     def receive(self, seconds: float | None = None) -> Any:
         answer = self.answers.popleft()
@@ -61,7 +72,12 @@ class FakeChannel:
                 return self.begin(message)
             case "burst":
                 assert self.test is not None
-                return {"is": "costs", "costs": [self.cost(self.test, message["n"])] * message["rounds"]}
+                self.bursts += 1
+                if self.bursts > self.test.breaks.get(self.name, self.bursts):
+                    return {"is": "done", "outcome": "failed", "message": "boom"}
+                calls = message["n"] * message["rounds"]
+                costs = [self.cost(self.test, message["n"])] * message["rounds"]
+                return {"is": "costs", "costs": costs, "setup": self.test.setup_ns * calls}
             case "profile":
                 return {"is": "profile", "functions": {"\0f": [1.0, 1.0, 1]}}
             case "finish":
@@ -89,13 +105,18 @@ class FakeChannel:
             if test.holder is not None:
                 return {"is": "done", "outcome": "failed", "message": "Address already in use"}
             test.holder = self.name
+        is_again = test.is_fickle and any(m.get("do") == "test" for s, m in self.log[:-1] if s == self.name)
+        if is_again:
+            self.waiting = deque(["again"])
+            self.message = message
+            return self.next_part()
         self.waiting = deque(test.parts[self.name]) if self.is_interactive(message) else deque()
         self.message = message
         return self.next_part()
 
     def is_interactive(self, message: dict[str, Any]) -> bool:
         assert self.test is not None
-        return self.test.kind == "part" and not message.get("alone")
+        return self.test.kind in ("part", "mixed") and not message.get("alone")
 
     def next_part(self) -> Any:
         assert self.test is not None
@@ -103,13 +124,16 @@ class FakeChannel:
             return {"is": "part", "part": self.waiting.popleft(), "cold": self.test.cold}
         times = self.message.get("times", 1)
         blocks = {}
-        if self.test.kind == "async" or self.message.get("alone"):
-            n, rounds, _ = self.message.get("block", {}).get("", [1, 1, False])
-            blocks = {"": {"n": n, "costs": [self.cost(self.test, n)] * rounds, "functions": {}}}
+        if self.test.kind in ("async", "mixed") or self.message.get("alone"):
+            name = "async" if self.test.kind == "mixed" else ""
+            n, rounds, _ = self.message.get("block", {}).get(name, [1, 1, False])
+            costs = [self.cost(self.test, n)] * rounds
+            blocks = {name: {"n": n, "costs": costs, "setup": self.test.setup_ns, "functions": {}}}
         return {
             "is": "done",
             "outcome": "passed",
             "costs": [self.cost(self.test, 1)] * times,
+            "setup": self.test.setup_ns,
             "values": self.test.values[self.name],
             "blocks": blocks,
             "functions": {},

@@ -5,8 +5,8 @@ import pytest
 from fake_sides import FakeTest, pairs_of
 
 from pytest_tradeperf.pairing.controller import Progress, Request, Suspect, measure_pairs
-from pytest_tradeperf.pairing.lockstep import Pace
 from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome
+from pytest_tradeperf.pairing.pace import Pace
 from pytest_tradeperf.pairing.pair import PairPlan
 from pytest_tradeperf.stats.sequential import Answer, Design
 
@@ -122,6 +122,29 @@ def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:
 def test_trouble_of_one_test_ends_that_test_alone(test: FakeTest, end: End, side: str) -> None:
     outcomes, _ = run({"bad": test, "same": SAME})
     assert (outcomes["bad"].end, outcomes["bad"].side) == (end, side)
+    assert outcomes["same"].end is End.DECIDED
+
+
+def test_answer_may_take_as_long_as_set_up_did_in_the_test_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fake_sides import FakeChannel
+
+    waited: list[float | None] = []
+    usual = FakeChannel.receive
+
+    def receive(self: FakeChannel, seconds: float | None = None) -> Any:
+        waited.append(seconds)
+        return usual(self, seconds)
+
+    monkeypatch.setattr(FakeChannel, "receive", receive)
+    suspect = Suspect(test="slow", threshold=0.02, call_seconds=0.1, run_seconds=6.0)
+    run({"slow": SLOW}, suspects=[suspect], pairs=1)
+    assert 5 + 20 * 0.1 + 3 * 6.0 in waited
+
+
+def test_test_that_measures_otherwise_when_run_again_is_an_error_and_no_new_one() -> None:
+    fickle = FakeTest(call_ns={"base": 1e6, "head": 1e6}, kind="async", is_fickle=True)
+    outcomes, _ = run({"bad": fickle, "same": SAME})
+    assert outcomes["bad"].end is End.ERROR
     assert outcomes["same"].end is End.DECIDED
 
 

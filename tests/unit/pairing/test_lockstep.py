@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -5,7 +6,8 @@ from typing import Any
 import pytest
 from fake_sides import FakeChannel, FakeTest
 
-from pytest_tradeperf.pairing.lockstep import Lockstep, Pace, Trouble, TroubleError
+from pytest_tradeperf.pairing.lockstep import Lockstep, Trouble, TroubleError
+from pytest_tradeperf.pairing.pace import Pace
 
 
 def measure(
@@ -15,6 +17,7 @@ def measure(
     profile: bool = False,
     precision: float = 0.0,
     clock: Callable[[], float] = lambda: 0.0,
+    left: float = math.inf,
 ) -> tuple[Any, list[Any]]:
     log: list[Any] = []
     channels = {side: FakeChannel(side, {"t": test}, log, {}) for side in ("base", "head")}
@@ -27,7 +30,7 @@ def measure(
         profile=profile,
         clock=clock,
     )
-    return lockstep.measure("t", first=first, seconds=1, precision=precision), log
+    return lockstep.measure("t", first=first, seconds=1, left=left, precision=precision), log
 
 
 def bursts(log: list[Any]) -> list[tuple[str, int, int]]:
@@ -97,7 +100,7 @@ def test_whole_test_is_repeated_without_its_first_run() -> None:
 def test_whole_test_whose_setup_takes_long_gets_fewer_turns_evenly() -> None:
     short = FakeTest(call_ns={"base": 1e6, "head": 1e6}, kind="whole")
     all_turns, _ = measure(short)
-    slow = count(step=0.9)  # each look at the clock comes 0.9 s after the one before
+    slow = count(step=0.12)  # each look at the clock comes so long after the one before: five in two turns
     few, _ = measure(short, clock=lambda: float(next(slow)))
     assert len(all_turns.parts[""]["base"].bursts) == 50
     assert [len(few.parts[""][side].bursts) for side in ("base", "head")] == [8, 8]
@@ -133,6 +136,83 @@ def test_async_test_alternates_whole_runs_with_planned_blocks() -> None:
     ]
     assert len(result.parts[""]["head"].bursts) == 4
     assert not bursts(log)
+
+
+def test_test_of_sync_and_async_parts_is_measured_in_both() -> None:
+    mixed = FakeTest(
+        call_ns={"base": 1e6, "head": 2e6}, kind="mixed", parts=dict.fromkeys(("base", "head"), ("s",))
+    )
+    result, log = measure(mixed)
+    assert list(result.parts) == ["s", "async"]
+    assert len(result.parts["async"]["head"].bursts) == 4
+    assert all(m["alone"] for _, m in log if "block" in m), "or the sync part would wait for rounds"
+
+
+@pytest.mark.parametrize("kind", ["whole", "async"])
+def test_test_that_measures_other_parts_when_run_again_is_left_whole_and_named(kind: str) -> None:
+    fickle = FakeTest(call_ns={"base": 1e6, "head": 1e6}, kind=kind, is_fickle=True)
+    with pytest.raises(TroubleError, match="measures other parts when it is run again") as caught:
+        measure(fickle)
+    assert caught.value.kind is Trouble.UNSTEADY
+    assert not caught.value.ends_the_pair
+
+
+def test_async_parts_that_one_side_lacks_differ() -> None:
+    class Lacking(FakeChannel):
+        def answer(self, message: dict[str, Any]) -> Any:
+            answer = super().answer(message)
+            return answer | {"blocks": {}} if self.name == "base" else answer
+
+    test = FakeTest(call_ns={"base": 1e6, "head": 1e6}, kind="async")
+    channels = {side: Lacking(side, {"t": test}, [], {}) for side in ("base", "head")}
+    for channel in channels.values():
+        channel.answers.clear()
+    lockstep = Lockstep(channels, pace=Pace(), last_words=str)  # type: ignore[arg-type]
+    with pytest.raises(TroubleError, match="measures \\[\\] where the present code measures") as caught:
+        lockstep.measure("t", first="head", seconds=1)
+    assert caught.value.kind is Trouble.DIFFERS
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_call_that_fails_in_a_later_round_fails_its_test_on_both_sides(side: str) -> None:
+    with pytest.raises(TroubleError, match="boom") as caught:
+        measure(FakeTest(call_ns={"base": 1e6, "head": 1e6}, breaks={side: 6}))
+    assert (caught.value.kind, caught.value.side) == (Trouble.FAILED, side)
+
+
+@pytest.mark.parametrize("setup_ms", [0.05, 1, 10, 100, 1000])
+@pytest.mark.parametrize("kind", ["part", "async", "whole"])
+def test_setup_counts_when_turns_are_planned(kind: str, setup_ms: float) -> None:
+    test = FakeTest(call_ns={"base": 500, "head": 500}, kind=kind, setup_ns=setup_ms * 1e6)
+    result, log = measure(test)
+    taken = [_seconds(m, test) for _, m in log if m["do"] in ("burst", "test")]
+    assert max(taken) <= max(0.15, setup_ms / 1000 * 2.1), "no answer takes long"
+    if kind != "whole":  # which ends by the clock
+        assert sum(taken) <= max(4.0, 14 * setup_ms / 1000)
+    assert len(result.parts[""]["base"].bursts) >= 2
+
+
+def _seconds(message: dict[str, Any], test: FakeTest) -> float:
+    """Return what a side takes for a message."""
+    iterations, rounds, _ = message.get("block", {}).get("", (1, 1, False))
+    calls = message.get("n", iterations) * message.get("rounds", rounds) * message.get("times", 1)
+    return calls * (test.setup_ns + test.call_ns["head"]) / 1e9
+
+
+def test_rounds_that_take_longer_than_planned_end_by_the_clock_evenly() -> None:
+    slow = count(step=0.05)
+    result, log = measure(FakeTest(call_ns={"base": 1000, "head": 1000}), clock=lambda: float(next(slow)))
+    rounds = result.parts[""]
+    assert 2 <= len(rounds["base"].bursts) == len(rounds["head"].bursts) < 50
+    assert len(rounds["base"].bursts) % 2 == 0
+    assert len(log) < 100
+
+
+def test_nothing_is_asked_once_the_time_for_measuring_is_spent() -> None:
+    slow = count(step=1)
+    with pytest.raises(TroubleError, match="the time for measuring was spent") as caught:
+        measure(FakeTest(call_ns={"base": 3e9, "head": 3e9}), clock=lambda: float(next(slow)), left=5)
+    assert caught.value.kind is Trouble.LATE
 
 
 def test_recorded_values_are_paired_where_both_sides_have_them() -> None:

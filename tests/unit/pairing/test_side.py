@@ -9,6 +9,7 @@ from pytest_tradeperf.pairing import side
 class Cost(NamedTuple):
     wall_ns: int
     cpu_ns: int
+    untimed_ns: int = 0
 
 
 class Script:

@@ -1,0 +1,48 @@
+"""How much a side runs in one turn, and how many turns a test gets."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+MOST_ITERATIONS: Final = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long a round, a burst of rounds and all of a side's bursts last.
+
+    Rounds are short, because what a machine does to a process comes in bursts too: of many short
+    rounds some are undisturbed. A burst keeps the cost of taking turns small. What is not timed, the
+    set-up of a call, may take up to ``room_ns`` of a burst and as long again as all bursts together.
+    """
+
+    round_ns: int = 250_000
+    burst_ns: int = 2_000_000
+    side_ns: int = 500_000_000
+    room_ns: int = 50_000_000
+    least: int = 2
+    most: int = 400
+
+    def bursts(self, burst_ns: float, setup_ns: float = 0.0) -> int:
+        """Return an even number of bursts a side; ``setup_ns`` is what one takes besides."""
+        wanted = self.side_ns / max(burst_ns, 1.0)
+        if setup_ns:
+            wanted = min(wanted, 2 * self.side_ns / (burst_ns + setup_ns))
+        return 2 * math.ceil(min(max(wanted, self.least), self.most) / 2)
+
+    def rounds(self, round_ns: float, setup_ns: float = 0.0) -> int:
+        """Return how many rounds make a burst."""
+        wanted = max(1, round(self.burst_ns / max(round_ns, 1.0)))
+        return min(wanted, self.fitting(round_ns, setup_ns))
+
+    def iterations(self, call_ns: float, setup_ns: float = 0.0) -> int:
+        """Return how many calls make a round."""
+        wanted = min(max(1, round(self.round_ns / max(call_ns, 1.0))), MOST_ITERATIONS)
+        return min(wanted, self.fitting(call_ns, setup_ns))
+
+    def fitting(self, call_ns: float, setup_ns: float) -> int:
+        """Return how many calls, or rounds, have room in a burst together with their set-up."""
+        return max(1, int(self.room_ns / (call_ns + setup_ns))) if setup_ns else MOST_ITERATIONS
+
+
+PACE: Final = Pace()
