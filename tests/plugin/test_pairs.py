@@ -479,6 +479,18 @@ def test_gate_believes_no_unchanged_sources_that_the_tests_do_not_load(unseen):
     assert code == 1, "a stored number still decides what it can: " + text
 
 
+def test_code_that_a_later_test_loads_first_is_unchanged_for_all_tests(repo):
+    tests = (
+        "def test_first(perf):\n    perf(sum, [1])\n"
+        "def test_second(perf):\n    from pkg.core import steady\n    perf(steady)\n"
+    )
+    write(repo, {"test_it.py": tests})
+    assert run(repo, "--perf-update")[0] == 0
+    code, text = run(repo, "--perf-gate")
+    assert code == 0, text
+    assert "perf: 4 ok" in text
+
+
 @pytest.mark.slow
 def test_xdist_workers_say_what_they_loaded(unseen):
     pytest.importorskip("xdist")
@@ -583,3 +595,11 @@ def test_warning_filters_of_a_test_apply_on_both_sides(repo):
     code, text, rows = against(repo)
     assert code == 1, text
     assert rows["test_strict", "cpu"]["verdict"] == rows["test_lenient", "cpu"]["verdict"] == "regressed"
+
+
+def test_source_that_was_not_accepted_is_not_taken_for_new_code(unseen):
+    assert run(unseen, "--perf-update", "-k", "work")[0] == 0
+    code, text = run(unseen, "--perf-gate", "-k", "work", "-o", "perf_source=lib")
+    assert code == 0, text
+    assert "accepted when perf_source did not name lib" in " ".join(text.split())
+    assert "new:" not in text

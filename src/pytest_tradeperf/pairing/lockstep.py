@@ -227,7 +227,7 @@ class Lockstep:
                     self._done(side, do="test", test=test, block=plan, alone=is_alone, profile=True)["blocks"]
                     for _ in range(_PROFILES)
                 ]
-                for part in answers[0]:
+                for part in plan:
                     profiles = [blocks[part]["functions"] for blocks in answers if part in blocks]
                     result.functions.setdefault(part, {})[side] = least(profiles)
         result.parts |= found

@@ -46,7 +46,7 @@ def reach(
 
     ``tests`` are the collected files relative to ``root``, ``tooling`` the modules that were loaded before
     any conftest. Neither tests, with the helpers beside them, nor libraries, nor an environment inside
-    rootdir are outside. About 2 ms for a thousand modules.
+    rootdir are outside, nor is the script that runs pytest. About 10 ms for a thousand modules.
     """
     top = f"{os.path.realpath(root)}{os.sep}"
     environment = f"{os.path.realpath(prefix)}{os.sep}"
@@ -57,12 +57,16 @@ def reach(
         if not (root / folder / "__init__.py").is_file()  # a package that holds its own tests is code
     }
     names, installed = defined_names(root, sources), installed_folders()
+    real: dict[str, str] = {}
     is_inside, outside = False, set[str]()
     for name, module in list(modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str):
+        if name == "__main__" or not isinstance(file, str):
             continue
-        path = os.path.realpath(file) if not file.startswith(installed) else file
+        folder, name_in_it = os.path.split(file)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        path = os.path.join(real[folder], name_in_it)  # noqa: PTH118 - one of a thousand
         if path.startswith(installed):
             is_inside = is_inside or _has_prefix(name, names)  # an installed copy stands for its source
         elif path.startswith(top):

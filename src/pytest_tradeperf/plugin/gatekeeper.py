@@ -201,7 +201,7 @@ class Gatekeeper:
                 self._update(session)
             case _:
                 pass
-        if self.measuring.records and self.settings.mode is not Mode.CHILD:
+        if self.measuring.records and (self.settings.is_holding or self.settings.mode is Mode.UPDATE):
             self.messages += self.reached.advice()
         if self.settings.record is not None:
             save_record(self._record(), self.settings.record)

@@ -31,7 +31,7 @@ class Reached:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._root, self._is_controller = settings.root, settings.is_xdist_controller
         self._tooling = config.stash.get(TOOLING, frozenset())
-        self._found = Reach()
+        self._found, self._modules = Reach(), 0
         self.tests: set[str] = set()
         try:
             self.sources = resolve_sources(settings.root, settings.sources)
@@ -46,12 +46,13 @@ class Reached:
 
     @property
     def is_inside(self) -> bool:
-        """Whether anything of the sources was loaded so far; looked up again only while nothing was."""
+        """Whether anything of the sources was loaded so far."""
         return self._found.is_inside or self.look().is_inside
 
     def look(self) -> Reach:
-        """Return what was loaded so far."""
-        if not self._is_controller:
+        """Return what was loaded so far; looks again only when there are other modules than before."""
+        if not self._is_controller and self._modules != len(sys.modules):
+            self._modules = len(sys.modules)
             self._found = reach(
                 sys.modules, root=self._root, sources=self.sources, tests=self.tests, tooling=self._tooling
             )

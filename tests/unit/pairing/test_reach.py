@@ -73,6 +73,11 @@ def test_project_below_the_interpreters_own_folder_is_a_project(tmp_path: Path) 
     assert found(tmp_path, "lib/shop.py", prefix=str(tmp_path.parent)).outside == ("lib.shop",)
 
 
+def test_script_that_runs_pytest_is_no_code(tmp_path: Path) -> None:
+    (script,) = loaded(tmp_path, "run.py").values()
+    assert reach({"__main__": script}, root=tmp_path, sources=("run.py",), tests=()) == Reach()
+
+
 def test_plugins_loaded_before_the_tests_and_modules_elsewhere_are_not_outside(tmp_path: Path) -> None:
     files = ("plugins/mine.py", "../elsewhere/editable.py")
     assert found(tmp_path, *files, tooling=("plugins.mine",)) == Reach()
