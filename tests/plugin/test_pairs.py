@@ -269,7 +269,7 @@ def test_side_that_dies_or_hangs_is_an_error_of_its_test(repo):
     assert code == 3, text
     assert rows["test_dies", "cpu"]["verdict"] == rows["test_hangs", "cpu"]["verdict"] == "error"
     assert "its process died" in rows["test_dies", "cpu"]["note"]
-    assert "did not answer within 5 s" in rows["test_hangs", "cpu"]["note"]
+    assert "did not answer within" in rows["test_hangs", "cpu"]["note"]
 
 
 @pytest.mark.slow
