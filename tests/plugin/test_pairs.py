@@ -556,20 +556,6 @@ def test_setup_that_takes_longer_than_the_call_is_no_hanging_side(repo):
 
 
 @pytest.mark.slow
-def test_fixture_that_another_test_has_set_up_is_waited_for(repo):
-    tests = (
-        "import time\nimport pytest\nfrom pkg.core import steady\n"
-        "@pytest.fixture(scope='session')\ndef market():\n    time.sleep(6)\n"
-        "def test_before(market):\n    pass\n"
-        "def test_market(perf, market):\n    perf(steady)\n"
-    )
-    write(repo, {"src/pkg/core.py": WORK + "\n# changed\n", "test_it.py": tests})
-    rows = against(repo, "--perf-time", "20s", "-o", "perf_alpha=49%")[2]
-    assert rows["test_market", "cpu"]["verdict"] in ("ok", "undecided")
-    assert "did not answer" not in rows["test_market", "cpu"]["note"]
-
-
-@pytest.mark.slow
 def test_production_code_called_like_a_test_is_measured(repo):
     write(repo, {"src/pkg/walk_forward_test.py": WORK, "src/pkg/test/plan.py": WORK})
     tests = TESTS.replace(
