@@ -456,6 +456,7 @@ def unseen(project):
     return project
 
 
+@pytest.mark.slow
 def test_unchanged_sources_are_no_answer_where_the_tests_load_other_code(unseen):
     write(unseen, {"lib/pkg/core.py": SLOWER})
     code, text, rows = against(unseen)
@@ -469,6 +470,7 @@ def test_unchanged_sources_are_no_answer_where_the_tests_load_other_code(unseen)
     assert "not seen" not in text
 
 
+@pytest.mark.slow
 def test_gate_believes_no_unchanged_sources_that_the_tests_do_not_load(unseen):
     assert "changes in pkg are not seen" in run(unseen, "--perf-update")[1]
     code, text = run(unseen, "--perf-gate")
@@ -504,6 +506,7 @@ def test_xdist_workers_say_what_they_loaded(unseen):
     assert {row["note"][:12] for row in rows.values()} == {"same code as"}
 
 
+@pytest.mark.slow
 def test_package_the_base_lacks_is_new_and_hides_no_other_test(project):
     write(
         project,
@@ -569,6 +572,7 @@ def test_production_code_called_like_a_test_is_measured(repo):
     assert rows["test_steady", "cpu"]["verdict"] == "ok"
 
 
+@pytest.mark.slow
 def test_warning_filters_of_a_test_apply_on_both_sides(repo):
     tests = (
         "import warnings\nimport pytest\nfrom pkg.core import work\n"

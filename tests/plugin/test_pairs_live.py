@@ -175,7 +175,7 @@ def test_speed_of_the_machine_neither_alarms_nor_hides_five_percent(repo, accept
         assert code == 0, text
         assert "in pairs against" in text
         write(repo, {"src/pkg/core.py": WORK.format(steps=2100)})
-        code, text = run(repo, "--perf-gate", "-o", "perf_threshold=1%")
+        code, text = run(repo, "--perf-gate", "-o", "perf_threshold=1%", "-o", "perf_alpha=30%")
     assert code == 1, text
     assert "regressed: cpu" in text
 
