@@ -127,9 +127,8 @@ def _note(
             return f"regressions from {format_percent(look.detectable)} would show ({look.pairs} pairs)"
         case _:
             pass
-    pairs = f"{look.pairs} pair{'s' if look.pairs != 1 else ''}"
     why = _why_open(outcome, ratios, arena=arena, threshold=threshold)
-    return f"{interval.strip() or 'no interval yet'} after {pairs}{why}"
+    return f"{interval.strip() or 'no interval yet'} after {counted(look.pairs, 'pair')}{why}"
 
 
 def _why_open(outcome: Outcome, ratios: list[float], *, arena: Arena, threshold: float) -> str:
