@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pytest_tradeperf.pairing.cpus import QuietCpu
-from pytest_tradeperf.pairing.lockstep import Lockstep, TestPair, Trouble, TroubleError
+from pytest_tradeperf.pairing.lockstep import Lockstep, TestPair
 from pytest_tradeperf.pairing.outcomes import End, Outcome
 from pytest_tradeperf.pairing.pace import PACE, Pace
 from pytest_tradeperf.pairing.pair import SIDES, PairPlan, ProcessPair
 from pytest_tradeperf.pairing.profiles import growths
 from pytest_tradeperf.pairing.protocol import ClosedError, LateError, Message
+from pytest_tradeperf.pairing.sides import Trouble, TroubleError
 from pytest_tradeperf.stats.sequential import Answer, Design
 
 _START_SECONDS: Final = 120.0
@@ -204,7 +205,11 @@ class _Measuring:
             for suspect in batch:
                 self.outcomes[suspect.test].is_pinned = all(pinned)
             lockstep = Lockstep(
-                pair.channels, pace=self._request.pace, last_words=pair.last_words, profile=profile
+                pair.channels,
+                pace=self._request.pace,
+                last_words=pair.last_words,
+                profile=profile,
+                may_overlap=not is_parallel,
             )
             for suspect in batch:
                 if self.outcomes[suspect.test].end not in (None, End.DECIDED if profile else None):

@@ -4,15 +4,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-from pytest_tradeperf.errors import WorkerError
 from pytest_tradeperf.pairing.pace import MOST_ITERATIONS, Pace
 from pytest_tradeperf.pairing.pair import SIDES
 from pytest_tradeperf.pairing.profiles import least
-from pytest_tradeperf.pairing.protocol import Channel, ClosedError, LateError, Message
+from pytest_tradeperf.pairing.protocol import Channel, Message
+from pytest_tradeperf.pairing.sides import Sides, Trouble, TroubleError
+from pytest_tradeperf.stats.estimators import quantile
 from pytest_tradeperf.stats.turns import paired_log_ratio
+
+CPU_BOUND: Final = 0.9
+"""CPU over wall time of the least disturbed rounds, from which CPU time decides."""
 
 _BLOCKS: Final = 4
 _PROFILES: Final = 3
@@ -30,29 +33,6 @@ _FEWEST_WHOLE: Final = 4
 
 _WARM_NS: Final = 20_000_000
 """A call this long needs no further warm-up inside a block."""
-
-
-class Trouble(StrEnum):
-    """Why a test gives no number on a pair."""
-
-    FAILED = "failed"
-    DIFFERS = "differs"
-    UNSTEADY = "unsteady"
-    LATE = "late"
-    CLOSED = "closed"
-
-
-class TroubleError(WorkerError):
-    """A test cannot be measured on this pair; says on which side and why."""
-
-    def __init__(self, kind: Trouble, side: str, message: str) -> None:
-        super().__init__(message)
-        self.kind, self.side = kind, side
-
-    @property
-    def ends_the_pair(self) -> bool:
-        """Whether the processes are of no further use."""
-        return self.kind in (Trouble.LATE, Trouble.CLOSED)
 
 
 Burst: TypeAlias = list[tuple[int, int, int]]
@@ -74,10 +54,24 @@ class Turn:
 
 @dataclass(slots=True)
 class Rounds:
-    """The bursts of one part on one side, ``iterations`` calls in each of their rounds."""
+    """The bursts of one part on one side, ``iterations`` calls in each of their rounds.
+
+    ``are_at_once``: the other side ran the burst of the same place meanwhile, on the same CPU.
+    """
 
     iterations: int = 1
     bursts: list[Burst] = field(default_factory=list)
+    are_at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """How one part is measured: ``bursts`` a side, of ``rounds`` with ``iterations`` calls each."""
+
+    iterations: int
+    rounds: int
+    bursts: int
+    at_once: bool
 
 
 Part = dict[str, Rounds]
@@ -96,7 +90,10 @@ class TestPair:
 
 
 class Lockstep:
-    """Leads both sides through tests; exactly one of them runs measured code at a time."""
+    """Leads both sides through tests: in turns, or long calls that keep the CPU busy at once on one CPU.
+
+    With ``may_overlap`` False they always take turns.
+    """
 
     def __init__(
         self,
@@ -105,11 +102,12 @@ class Lockstep:
         pace: Pace,
         last_words: Callable[[str], str],
         profile: bool = False,
+        may_overlap: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._channels, self._pace, self._profile = channels, pace, profile
-        self._last_words, self._clock = last_words, clock
-        self._seconds, self._precision, self._ends = 60.0, 0.0, math.inf
+        self._sides = Sides(channels, last_words=last_words, clock=clock)
+        self._pace, self._profile, self._may_overlap, self._clock = pace, profile, may_overlap, clock
+        self._overlaps, self._precision = may_overlap, 0.0
 
     def measure(
         self, test: str, *, first: str, seconds: float, left: float = math.inf, precision: float = 0.0
@@ -124,18 +122,29 @@ class Lockstep:
         TroubleError
             The test failed, differs between the sides, hung, or took its process with it.
         """
-        self._seconds, self._precision, self._ends = seconds, precision, self._clock() + left
+        self._sides.seconds, self._sides.ends = seconds, self._clock() + left
+        self._sides.have_overlapped, self._overlaps, self._precision = False, self._may_overlap, precision
         order = (first, *(side for side in SIDES if side != first))
-        result = TestPair()
-        said = {side: self._ask(side, do="test", test=test) for side in order}
+        try:
+            return self._measure(test, order)
+        except TroubleError as trouble:
+            if trouble.ends_the_pair or not self._sides.have_overlapped:
+                raise
+        # Two runs at once may be in each other's way, at a file for instance, and fail for that alone.
+        self._overlaps = False
+        return self._measure(test, order)
+
+    def _measure(self, test: str, order: Sequence[str]) -> TestPair:
+        result, first = TestPair(), order[0]
+        said = {side: self._sides.ask(side, do="test", test=test) for side in order}
         is_alone = self._is_in_the_way(said, order)
         if is_alone:
-            said = {side: self._ask(side, do="test", test=test, alone=True) for side in order}
+            said = {side: self._sides.ask(side, do="test", test=test, alone=True) for side in order}
         while any(said[side]["is"] == "part" for side in order):
             part = self._agreed_part(said, order)
             result.parts[part] = self._rounds(order, is_cold=said[first]["cold"], result=result, part=part)
-            said = {side: self._ask(side, do="finish") for side in order}
-        self._check_done(said, order)
+            said = {side: self._sides.ask(side, do="finish") for side in order}
+        self._sides.check_done(said, order)
         if said[first]["blocks"] or said[order[1]]["blocks"]:
             # Parts already measured would ask for rounds again where only the blocks are wanted.
             self._blocks(test, order, said, result, is_alone=is_alone or bool(result.parts))
@@ -156,27 +165,56 @@ class Lockstep:
             for side in order:
                 found[side].bursts.append(calls[side].burst)
             return found
+        plan = self._long_calls(order, calls, found) or self._short_calls(order, calls)
+        began = self._clock()
+        for number in range(len(found[order[0]].bursts), plan.bursts):
+            for sides in _turn_of(number, order, at_once=plan.at_once):
+                for side, turn in self._turns(sides, order, plan.iterations, plan.rounds).items():
+                    found[side].bursts.append(turn.burst)
+            if not plan.at_once and number % _LOOK == _LOOK - 1 and self._is_precise(found):
+                break
+            if number % 2 == 1 and self._clock() - began > _ROUNDS_SECONDS:
+                break
+        for side in order:
+            found[side].iterations, found[side].are_at_once = plan.iterations, plan.at_once
+        for side in order if self._profile else ():
+            said = [
+                self._sides.within((side,), order, "profile", n=plan.iterations)[side]["functions"]
+                for _ in range(_PROFILES)
+            ]
+            result.functions.setdefault(part, {})[side] = least(said)
+        return found
+
+    def _long_calls(self, order: Sequence[str], calls: Mapping[str, Turn], found: Part) -> _Plan | None:
+        """Plan calls that both sides run at once, which take a warm-up and nothing else; None for others."""
+        if not self._are_long([calls[side].burst for side in order]):
+            return None
+        probe = self._turns(order, order, 1)
+        if not self._are_long([probe[side].burst for side in order]):
+            return None
+        call_ns = max(cpu for turn in probe.values() for _, cpu, _ in turn.burst)
+        setup_ns = max(turn.setup_ns for turn in probe.values())
+        rounds = self._pace.rounds(call_ns, setup_ns, at_once=True)
+        if rounds == 1:  # of calls so long none is thrown away
+            for side in order:
+                found[side].bursts.append(probe[side].burst)
+        bursts = self._pace.bursts(call_ns * rounds, setup_ns * rounds)
+        return _Plan(iterations=1, rounds=rounds, bursts=bursts, at_once=True)
+
+    def _short_calls(self, order: Sequence[str], calls: Mapping[str, Turn]) -> _Plan:
+        """Plan calls by which sides take turns."""
         iterations = self._calibrate(order, calls[order[0]])
         probe = self._turn(order[1], order, iterations, 2)
         round_ns, setup_ns = min(wall for wall, _, _ in probe.burst), probe.setup_ns / 2
         rounds = self._pace.rounds(round_ns, setup_ns)
-        began = self._clock()
-        for turn in range(self._pace.bursts(round_ns * rounds, setup_ns * rounds)):
-            for side in order if turn % 2 == 0 else reversed(order):
-                found[side].bursts.append(self._turn(side, order, iterations, rounds).burst)
-            if turn % _LOOK == _LOOK - 1 and self._is_precise(found):
-                break
-            if turn % 2 == 1 and self._clock() - began > _ROUNDS_SECONDS:
-                break
-        for side in order:
-            found[side].iterations = iterations
-            if self._profile:
-                said = [
-                    self._within(side, order, "profile", n=max(1, iterations))["functions"]
-                    for _ in range(_PROFILES)
-                ]
-                result.functions.setdefault(part, {})[side] = least(said)
-        return found
+        bursts = self._pace.bursts(round_ns * rounds, setup_ns * rounds)
+        return _Plan(iterations=iterations, rounds=rounds, bursts=bursts, at_once=False)
+
+    def _are_long(self, bursts: Sequence[Burst]) -> bool:
+        """Return whether calls, one a round, keep the CPU busy so long that both sides run them at once."""
+        costs = [cost for burst in bursts for cost in burst]
+        are_long = self._overlaps and min(cpu for _, cpu, _ in costs) >= self._pace.long_ns
+        return are_long and min(cpu_share([cost]) for cost in costs) >= CPU_BOUND
 
     def _calibrate(self, order: Sequence[str], call: Turn) -> int:
         """Return the iterations of a round, found on one side and used on both."""
@@ -213,18 +251,22 @@ class Lockstep:
             bursts = self._pace.bursts(call_ns * iterations, setup_ns * iterations)
             rounds = max(1, bursts // _BLOCKS)
             plan[part] = [iterations, rounds, call_ns < _WARM_NS]
-        found = {part: {side: Rounds(iterations=plan[part][0]) for side in order} for part in plan}
+        at_once = not is_alone and self._are_long(
+            [block["costs"] for side in order for block in said[side]["blocks"].values()]
+        )
+        found = {
+            part: {side: Rounds(iterations=plan[part][0], are_at_once=at_once) for side in order}
+            for part in plan
+        }
         for turn in range(_BLOCKS):
-            for side in order if turn % 2 == 0 else reversed(order):
-                answer = self._done(side, do="test", test=test, block=plan, alone=is_alone)
-                for part in plan:
-                    if part not in answer["blocks"]:
-                        raise TroubleError(Trouble.UNSTEADY, side, f"measures {part!r} only sometimes")
-                    found[part][side].bursts.append(_burst(answer["blocks"][part]["costs"]))
+            for sides in _turn_of(turn, order, at_once=at_once):
+                for side, answer in self._sides.run(sides, test, block=plan, alone=is_alone).items():
+                    for part in plan:
+                        found[part][side].bursts.append(_block(answer, side, part))
         if self._profile:
             for side in order:
                 answers = [
-                    self._done(side, do="test", test=test, block=plan, alone=is_alone, profile=True)["blocks"]
+                    self._sides.run((side,), test, block=plan, alone=is_alone, profile=True)[side]["blocks"]
                     for _ in range(_PROFILES)
                 ]
                 for part in plan:
@@ -237,17 +279,18 @@ class Lockstep:
         call_ns = max(1, min(said[side]["costs"][0][0] for side in order))
         setup_ns = said[order[0]]["setup"]
         if setup_ns > self._pace.room_ns:  # fixtures of a wider scope, perhaps, which are set up only once
-            setup_ns = self._done(order[0], do="test", test=test)["setup"]
+            setup_ns = self._sides.run(order[:1], test)[order[0]]["setup"]
+        at_once = setup_ns <= call_ns and self._are_long([_burst(said[side]["costs"]) for side in order])
         iterations = self._pace.iterations(call_ns)
-        times = iterations * self._pace.rounds(call_ns * iterations)
+        times = iterations * self._pace.rounds(call_ns * iterations, at_once=at_once)
         times = min(times, self._pace.fitting(call_ns, setup_ns))
-        found = {side: Rounds() for side in order}
+        found = {side: Rounds(are_at_once=at_once) for side in order}
         began = self._clock()
         for turn in range(self._pace.bursts(call_ns * times)):
-            for side in order if turn % 2 == 0 else reversed(order):
-                answer = self._done(side, do="test", test=test, times=times)
-                found[side].bursts.append(_burst(answer["costs"]))
-            if turn % _LOOK == _LOOK - 1 and self._is_precise(found):
+            for sides in _turn_of(turn, order, at_once=at_once):
+                for side, answer in self._sides.run(sides, test, times=times).items():
+                    found[side].bursts.append(_burst(answer["costs"]))
+            if not at_once and turn % _LOOK == _LOOK - 1 and self._is_precise(found):
                 break
             is_fair = turn % 2 == 1 and turn + 1 >= _FEWEST_WHOLE
             if is_fair and self._clock() - began > _WHOLE_SECONDS:
@@ -255,45 +298,22 @@ class Lockstep:
         if self._profile:
             for side in order:
                 answers = [
-                    self._done(side, do="test", test=test, times=1, profile=True) for _ in range(_PROFILES)
+                    self._sides.run((side,), test, times=1, profile=True)[side] for _ in range(_PROFILES)
                 ]
                 result.functions.setdefault("", {})[side] = least([answer["functions"] for answer in answers])
         result.parts[""] = found
 
-    # -- messages
-
-    def _ask(self, side: str, **message: Any) -> Message:
-        if self._clock() > self._ends:
-            raise TroubleError(Trouble.LATE, side, "the time for measuring was spent")
-        try:
-            self._channels[side].send(message)
-            return self._channels[side].receive(self._seconds)
-        except LateError as error:
-            text = f"did not answer within {self._seconds:.0f} s and was ended"
-            raise TroubleError(Trouble.LATE, side, text) from error
-        except ClosedError as error:
-            words = self._last_words(side)
-            text = "its process died" + (f"; its last words: {words}" if words else "")
-            raise TroubleError(Trouble.CLOSED, side, text) from error
-
     def _turn(self, side: str, order: Sequence[str], iterations: int, rounds: int = 1) -> Turn:
-        answer = self._within(side, order, "burst", n=iterations, rounds=rounds)
-        return Turn(burst=_burst(answer["costs"]), setup_ns=answer["setup"])
+        return self._turns((side,), order, iterations, rounds)[side]
 
-    def _within(self, side: str, order: Sequence[str], do: str, **message: Any) -> Message:
-        """Ask ``side`` for something inside a part; when that ends the test there, end it on all sides."""
-        answer = self._ask(side, do=do, **message)
-        if answer["is"] == "done":
-            for other in order:
-                if other != side:
-                    self._ask(other, do="abort")
-            text = (
-                answer["message"]
-                if answer["outcome"] != "passed"
-                else "its call raised what the test expects"
-            )
-            raise TroubleError(Trouble.FAILED, side, text)
-        return answer
+    def _turns(
+        self, sides: Sequence[str], order: Sequence[str], iterations: int, rounds: int = 1
+    ) -> dict[str, Turn]:
+        answers = self._sides.within(sides, order, "burst", n=iterations, rounds=rounds)
+        return {
+            side: Turn(burst=_burst(answer["costs"]), setup_ns=answer["setup"])
+            for side, answer in answers.items()
+        }
 
     def _is_precise(self, found: Part) -> bool:
         """Return whether more turns would add little; the sign of the difference plays no part."""
@@ -301,15 +321,6 @@ class Lockstep:
         if any(cost <= 0 for costs in least.values() for cost in costs):
             return False
         return paired_log_ratio(least["base"], least["head"]).error < self._precision
-
-    def _done(self, side: str, **message: Any) -> Message:
-        answer = self._ask(side, **message)
-        if answer["is"] != "done":
-            self._ask(side, do="abort")
-            raise TroubleError(Trouble.UNSTEADY, side, "measures other parts when it is run again")
-        if answer["outcome"] != "passed":
-            raise TroubleError(Trouble.FAILED, side, answer["message"])
-        return answer
 
     def _is_in_the_way(self, said: Mapping[str, Message], order: Sequence[str]) -> bool:
         """Return whether the second side failed beside the first, which then has left.
@@ -319,7 +330,7 @@ class Lockstep:
         first, second = order
         is_suspicious = said[first]["is"] == "part" and said[second].get("outcome") == "failed"
         if is_suspicious:
-            self._ask(first, do="abort")
+            self._sides.ask(first, do="abort")
         return is_suspicious
 
     def _agreed_part(self, said: Mapping[str, Message], order: Sequence[str]) -> str:
@@ -328,14 +339,26 @@ class Lockstep:
             return str(parts[order[0]])
         for side in order:
             if parts[side] is not None:
-                self._ask(side, do="abort")
-        self._check_done({s: m for s, m in said.items() if m["is"] == "done"}, order)
+                self._sides.ask(side, do="abort")
+        self._sides.check_done({s: m for s, m in said.items() if m["is"] == "done"}, order)
         raise _differs(parts)
 
-    def _check_done(self, said: Mapping[str, Message], order: Sequence[str]) -> None:
-        for side in order:
-            if side in said and said[side]["outcome"] != "passed":
-                raise TroubleError(Trouble.FAILED, side, said[side]["message"])
+
+def _block(answer: Message, side: str, part: str) -> Burst:
+    if part not in answer["blocks"]:
+        raise TroubleError(Trouble.UNSTEADY, side, f"measures {part!r} only sometimes")
+    return _burst(answer["blocks"][part]["costs"])
+
+
+def _turn_of(number: int, order: Sequence[str], *, at_once: bool) -> list[Sequence[str]]:
+    """Return which sides run after each other in a turn, or both at once; the next turn the other begins."""
+    sides = order if number % 2 == 0 else order[::-1]
+    return [sides] if at_once else [(side,) for side in sides]
+
+
+def cpu_share(costs: Sequence[tuple[int, int, int]]) -> float:
+    """Return CPU over wall time without waiting for a CPU, in the less disturbed rounds."""
+    return quantile([cpu / max(wall - delay, 1) for wall, cpu, delay in costs], 0.75)
 
 
 def _burst(costs: Sequence[Sequence[int]]) -> Burst:

@@ -1,20 +1,16 @@
 """What the pairs of one test come to: log ratios by timing, and why there are no more of them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from statistics import median
+from statistics import fmean, median
 from typing import Final
 
-from pytest_tradeperf.pairing.lockstep import Rounds, TestPair
+from pytest_tradeperf.pairing.lockstep import CPU_BOUND, Rounds, TestPair, cpu_share
 from pytest_tradeperf.pairing.profiles import Growth
 from pytest_tradeperf.stats.estimators import quantile
 from pytest_tradeperf.stats.sequential import Answer, Design, Look
 from pytest_tradeperf.stats.turns import paired_log_ratio
-
-CPU_BOUND: Final = 0.9
-"""CPU over wall time of the least disturbed rounds, from which CPU time decides."""
 
 WAIT_SHARE: Final = 0.1
 """Part of a timing's alpha kept for waiting added to CPU-bound code; the deciding clock has the rest.
@@ -141,9 +137,9 @@ def compare(
 ) -> tuple[float, float, float] | None:
     """Return (log ratio, accepted, present) in ns a call; None where a clock did not move.
 
-    CPU time by turns. Wall time, where the code waits, by the low quartile of each side: waits jitter
-    upwards, and not together. Wall time leaves out what the thread spent waiting for a CPU that others
-    had, except for parallel code, whose threads wait for each other.
+    CPU time by turns, or by bursts that both sides ran at once. Wall time, where the code waits, by the
+    low quartile of each side: waits jitter upwards, and not together. Wall time leaves out what the thread
+    spent waiting for a CPU that others had, except for parallel code, whose threads wait for each other.
     """
     costs = {}
     for name, rounds in (("base", base), ("head", head)):
@@ -158,7 +154,9 @@ def compare(
             return None
     levels = {name: quantile([c for burst in bursts for c in burst], 0.25) for name, bursts in costs.items()}
     if clock is Clock.CPU:
-        turns = {name: [min(burst) for burst in bursts] for name, bursts in costs.items()}
+        # Of short rounds in turns the least disturbed; what ran at once was disturbed at once.
+        typical = fmean if base.are_at_once else min
+        turns = {name: [typical(burst) for burst in bursts] for name, bursts in costs.items()}
         ratio = paired_log_ratio(turns["base"], turns["head"]).value
     else:
         ratio = math.log(levels["head"] / levels["base"])
@@ -175,8 +173,3 @@ def _deciding(sides: dict[str, Rounds], *, is_parallel: bool) -> Clock:
         return Clock.WALL
     shares = (cpu_share([cost for burst in r.bursts for cost in burst]) for r in sides.values())
     return Clock.CPU if min(shares) >= CPU_BOUND else Clock.WALL
-
-
-def cpu_share(costs: Sequence[tuple[int, int, int]]) -> float:
-    """Return CPU over wall time without waiting for a CPU, in the less disturbed rounds."""
-    return quantile([cpu / max(wall - delay, 1) for wall, cpu, delay in costs], 0.75)

@@ -13,12 +13,17 @@ class Pace:
 
     Rounds are short, because what a machine does to a process comes in bursts too: of many short
     rounds some are undisturbed. A burst keeps the cost of taking turns small. What is not timed, the
-    set-up of a call, may take up to ``room_ns`` of a burst and as long again as all bursts together.
+    set-up of a call, may take up to ``room_ns`` of a burst and with all bursts four times ``side_ns``.
+
+    A call of ``long_ns`` or more cannot take turns that fast: both sides run it at once, in bursts of at
+    least ``long_burst_ns``.
     """
 
     round_ns: int = 250_000
     burst_ns: int = 2_000_000
-    side_ns: int = 500_000_000
+    long_ns: int = 5_000_000
+    long_burst_ns: int = 30_000_000
+    side_ns: int = 250_000_000
     room_ns: int = 50_000_000
     least: int = 2
     most: int = 400
@@ -27,12 +32,13 @@ class Pace:
         """Return an even number of bursts a side; ``setup_ns`` is what one takes besides."""
         wanted = self.side_ns / max(burst_ns, 1.0)
         if setup_ns:
-            wanted = min(wanted, 2 * self.side_ns / (burst_ns + setup_ns))
+            wanted = min(wanted, 4 * self.side_ns / (burst_ns + setup_ns))
         return 2 * math.ceil(min(max(wanted, self.least), self.most) / 2)
 
-    def rounds(self, round_ns: float, setup_ns: float = 0.0) -> int:
-        """Return how many rounds make a burst."""
-        wanted = max(1, round(self.burst_ns / max(round_ns, 1.0)))
+    def rounds(self, round_ns: float, setup_ns: float = 0.0, *, at_once: bool = False) -> int:
+        """Return how many rounds make a burst, of both sides ``at_once`` or of one."""
+        burst_ns = self.long_burst_ns if at_once else self.burst_ns
+        wanted = max(1, round(burst_ns / max(round_ns, 1.0)))
         return min(wanted, self.fitting(round_ns, setup_ns))
 
     def iterations(self, call_ns: float, setup_ns: float = 0.0) -> int:

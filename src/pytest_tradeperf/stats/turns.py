@@ -3,14 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 from typing import Final
 
 from pytest_tradeperf.stats.estimators import robust_sd
 
-_KEPT: Final = 0.5
-_FEW: Final = 40
-_LOWEST: Final = 3
 _EFFICIENCY: Final = 1.2533
 """Standard error of a median over that of a mean, for normal noise: sqrt(pi / 2)."""
 
@@ -24,12 +21,11 @@ class LogRatio:
 
 
 def paired_log_ratio(base: Sequence[float], head: Sequence[float]) -> LogRatio:
-    """Return the median log ratio over the less disturbed half of the turns, or of the lowest few.
+    """Return the median log ratio over the turns, and its standard error (0 for one turn).
 
-    ``base`` and ``head`` hold one positive cost a turn. Both sides of a turn ran within
-    milliseconds, so a machine that is slow for a while slows both; turns are ranked by what both
-    sides cost together, which favours neither. Measured beside low quantiles of each side alone in
-    docs/pairing.md.
+    ``base`` and ``head`` hold one positive cost a turn. Both sides of a turn ran within milliseconds, or
+    at once on one CPU, so a machine that is slow for a while slows both. Measured beside quantiles of each
+    side alone, and beside the quieter turns alone, in docs/pairing.md.
 
     Raises
     ------
@@ -43,10 +39,5 @@ def paired_log_ratio(base: Sequence[float], head: Sequence[float]) -> LogRatio:
     """
     if not base or len(base) != len(head):
         raise ValueError(f"{len(base)} and {len(head)} turns make no pairs")
-    if len(base) < _FEW:
-        lowest = [fmean(sorted(side)[:_LOWEST]) for side in (base, head)]
-        return LogRatio(value=math.log(lowest[1] / lowest[0]), error=math.inf)
-    turns = sorted(zip(base, head, strict=True), key=lambda turn: turn[0] * turn[1])
-    kept = turns[: math.ceil(_KEPT * len(turns))]
-    ratios = [math.log(after / before) for before, after in kept]
+    ratios = [math.log(after / before) for before, after in zip(base, head, strict=True)]
     return LogRatio(value=median(ratios), error=_EFFICIENCY * robust_sd(ratios) / math.sqrt(len(ratios)))

@@ -15,7 +15,8 @@ class FakeTest:
 
     ``kind`` is part, async, whole, or mixed: parts, and an async one beside them. One that ``is_exclusive``
     fails while the other side is its ``holder``. One that ``is_fickle`` has a part only when it is run
-    again, one that ``breaks`` on a side fails there after so many bursts.
+    again, one that ``breaks`` on a side fails there after so many bursts, one that ``collides`` fails where
+    both sides run at once.
     """
 
     call_ns: dict[str, float]
@@ -29,6 +30,8 @@ class FakeTest:
     holder: str | None = None
     is_exclusive: bool = False
     is_fickle: bool = False
+    collides: bool = False
+    running: set[str] = field(default_factory=set)
     breaks: dict[str, int] = field(default_factory=dict)
     cpu_share: float = 1.0
     values: dict[str, dict[str, float]] = field(default_factory=lambda: {"base": {}, "head": {}})
@@ -52,9 +55,13 @@ class FakeChannel:
         if isinstance(answer, dict) and answer["is"] in ("part", "done"):
             self.is_waiting = answer["is"] == "part"
         self.answers.append(answer)
+        if self.test is not None:
+            self.test.running.add(self.name)
 
     def receive(self, seconds: float | None = None) -> Any:
         answer = self.answers.popleft()
+        if self.test is not None:
+            self.test.running.discard(self.name)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -73,7 +80,7 @@ class FakeChannel:
             case "burst":
                 assert self.test is not None
                 self.bursts += 1
-                if self.bursts > self.test.breaks.get(self.name, self.bursts):
+                if self.collides or self.bursts > self.test.breaks.get(self.name, self.bursts):
                     return {"is": "done", "outcome": "failed", "message": "boom"}
                 calls = message["n"] * message["rounds"]
                 costs = [self.cost(self.test, message["n"])] * message["rounds"]
@@ -93,10 +100,17 @@ class FakeChannel:
             case _:
                 return {"is": "bye"}
 
-    def begin(self, message: dict[str, Any]) -> Any:
+    @property
+    def collides(self) -> bool:
+        """Whether the other side runs now."""
+        return self.test is not None and self.test.collides and bool(self.test.running - {self.name})
+
+    def begin(self, message: dict[str, Any]) -> Any:  # noqa: PLR0911 - a table
         test = self.test = self.tests[message["test"]]
         if test.dies == self.name:
             return ClosedError("gone")
+        if self.collides:
+            return {"is": "done", "outcome": "failed", "message": "the file is in use"}
         if test.hangs == self.name:
             return LateError("late")
         if self.name in test.fails:

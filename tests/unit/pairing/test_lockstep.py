@@ -1,13 +1,15 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
 from fake_sides import FakeChannel, FakeTest
 
-from pytest_tradeperf.pairing.lockstep import Lockstep, Trouble, TroubleError
+from pytest_tradeperf.pairing.lockstep import Lockstep
 from pytest_tradeperf.pairing.pace import Pace
+from pytest_tradeperf.pairing.sides import Trouble, TroubleError
 
 
 def measure(
@@ -18,6 +20,7 @@ def measure(
     precision: float = 0.0,
     clock: Callable[[], float] = lambda: 0.0,
     left: float = math.inf,
+    may_overlap: bool = True,
 ) -> tuple[Any, list[Any]]:
     log: list[Any] = []
     channels = {side: FakeChannel(side, {"t": test}, log, {}) for side in ("base", "head")}
@@ -28,6 +31,7 @@ def measure(
         pace=Pace(side_ns=100_000_000),
         last_words=lambda side: f"words of {side}",
         profile=profile,
+        may_overlap=may_overlap,
         clock=clock,
     )
     return lockstep.measure("t", first=first, seconds=1, left=left, precision=precision), log
@@ -62,7 +66,51 @@ def test_short_calls_are_batched_into_short_rounds_and_long_ones_are_not() -> No
     long, log = measure(FakeTest(call_ns={"base": 3e9, "head": 3e9}))
     assert long.parts[""]["head"].iterations == 1
     assert len(long.parts[""]["head"].bursts) == 2
-    assert sum(n * rounds for side, n, rounds in bursts(log) if side == "head") == 5
+    assert sum(n * rounds for side, n, rounds in bursts(log) if side == "head") == 3
+
+
+LONG = {"base": 20e6, "head": 21e6}
+
+
+@pytest.mark.parametrize("kind", ["part", "whole", "async"])
+def test_long_calls_that_compute_are_run_on_both_sides_at_once(kind: str) -> None:
+    result, _ = measure(FakeTest(call_ns=LONG, kind=kind))
+    rounds = result.parts[""]
+    assert rounds["base"].are_at_once
+    assert rounds["head"].are_at_once
+    assert len(rounds["base"].bursts) == len(rounds["head"].bursts) >= 4
+
+
+@pytest.mark.parametrize("kind", ["part", "whole", "async"])
+@pytest.mark.parametrize(
+    "test",
+    [
+        FakeTest(call_ns={"base": 1e6, "head": 1e6}),
+        FakeTest(call_ns=LONG, cpu_share=0.5),
+        FakeTest(call_ns=LONG, collides=True),
+    ],
+    ids=["short", "waiting", "in each other's way"],
+)
+def test_other_calls_take_turns(test: FakeTest, kind: str) -> None:
+    result, _ = measure(replace(test, kind=kind))
+    assert not result.parts[""]["base"].are_at_once
+    assert result.parts[""]["base"].bursts
+
+
+def test_parallel_calls_take_turns() -> None:
+    result, _ = measure(FakeTest(call_ns=LONG), may_overlap=False)
+    assert not result.parts[""]["base"].are_at_once
+
+
+def test_whole_test_of_long_setup_takes_turns() -> None:
+    result, _ = measure(FakeTest(call_ns=LONG, kind="whole", setup_ns=40e6))
+    assert not result.parts[""]["base"].are_at_once
+
+
+def test_call_that_fails_at_once_and_in_turns_has_failed() -> None:
+    with pytest.raises(TroubleError, match="boom") as caught:
+        measure(FakeTest(call_ns=LONG, breaks={"head": 2}))
+    assert (caught.value.kind, caught.value.side) == (Trouble.FAILED, "head")
 
 
 def test_only_one_side_is_asked_at_a_time() -> None:

@@ -6,7 +6,7 @@ from pytest_tradeperf.pairing.pace import MOST_ITERATIONS, PACE
 def test_setup_of_nothing_leaves_rounds_bursts_and_iterations_as_they_are() -> None:
     assert PACE.iterations(1000) == PACE.iterations(1000, 0) == 250
     assert PACE.rounds(250_000) == 8
-    assert PACE.bursts(2_000_000) == 250
+    assert PACE.bursts(2_000_000) == 126
     assert PACE.fitting(1000, 0) == MOST_ITERATIONS
 
 
