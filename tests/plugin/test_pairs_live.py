@@ -271,3 +271,42 @@ def test_editable_install_gives_each_side_its_code(repo, name):
     code, text, rows = against(repo, *FEW, python=python)
     assert code == 1, text
     assert rows["test_work", "cpu"]["verdict"] == "regressed", text
+
+
+# -- calls too long to take turns by
+
+LOCKING = """
+import os
+
+def work():
+    os.close(os.open({lock!r}, os.O_CREAT | os.O_EXCL))  # fails while the other side is here
+    try:
+        total = 0
+        for i in range({steps}):
+            total += i * i % 7
+        return total
+    finally:
+        os.unlink({lock!r})
+"""
+
+
+def test_small_slowdown_of_long_calls_is_found_under_load(repo):
+    write(repo, {"src/pkg/core.py": WORK.format(steps=400_000)})
+    commit(repo)
+    write(repo, {"src/pkg/core.py": WORK.format(steps=424_000)})
+    with neighbours():
+        code, text, rows = against(repo)
+    assert code == 1, text
+    row = rows["test_work", "cpu"]
+    assert row["verdict"] == "regressed"
+    assert row["evidence"]["pairs"] <= 25, "in turns they spread by several percent from pair to pair"
+
+
+def test_long_calls_that_cannot_run_at_once_are_measured_in_turns(repo):
+    lock = str(repo / "temporary/lock")
+    write(repo, {"src/pkg/core.py": LOCKING.format(steps=200_000, lock=lock)})
+    commit(repo)
+    write(repo, {"src/pkg/core.py": LOCKING.format(steps=400_000, lock=lock)})
+    code, text, rows = against(repo, *FEW)
+    assert code == 1, text
+    assert rows["test_work", "cpu"]["verdict"] == "regressed"

@@ -121,6 +121,7 @@ class _Measuring:
         self._dice = random.Random(request.seed)
         self._cpus = QuietCpu(request.seed)
         self._is_verified = False
+        self._taking_turns: set[str] = set()
         self._costs = {
             s.test: max(_LEAST_COST * s.parts, _CALLS * s.call_seconds, len(SIDES) * s.run_seconds)
             for s in request.suspects
@@ -209,7 +210,6 @@ class _Measuring:
                 pace=self._request.pace,
                 last_words=pair.last_words,
                 profile=profile,
-                may_overlap=not is_parallel,
             )
             for suspect in batch:
                 if self.outcomes[suspect.test].end not in (None, End.DECIDED if profile else None):
@@ -235,11 +235,14 @@ class _Measuring:
                 seconds=min(seconds, left + _HANG_SECONDS),
                 left=left,
                 precision=_PRECISION * suspect.threshold,
+                may_overlap=not suspect.is_parallel and suspect.test not in self._taking_turns,
             )
         except TroubleError as trouble:
             if trouble.kind is Trouble.LATE and self._clock() > self._deadline:
                 raise _OutOfTimeError from trouble
-            if not profile:
+            if trouble.at_once:
+                self._taking_turns.add(suspect.test)  # from the next pair on, where this may not happen
+            elif not profile:
                 self._end([suspect], _ENDS[trouble.kind], trouble.side, str(trouble))
             return not trouble.ends_the_pair
         if profile:

@@ -90,10 +90,7 @@ class TestPair:
 
 
 class Lockstep:
-    """Leads both sides through tests: in turns, or long calls that keep the CPU busy at once on one CPU.
-
-    With ``may_overlap`` False they always take turns.
-    """
+    """Leads both sides through tests: in turns, or long calls that keep the CPU busy at once on one CPU."""
 
     def __init__(
         self,
@@ -102,20 +99,26 @@ class Lockstep:
         pace: Pace,
         last_words: Callable[[str], str],
         profile: bool = False,
-        may_overlap: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sides = Sides(channels, last_words=last_words, clock=clock)
-        self._pace, self._profile, self._may_overlap, self._clock = pace, profile, may_overlap, clock
-        self._overlaps, self._precision = may_overlap, 0.0
+        self._pace, self._profile, self._clock = pace, profile, clock
+        self._overlaps, self._precision = True, 0.0
 
     def measure(
-        self, test: str, *, first: str, seconds: float, left: float = math.inf, precision: float = 0.0
+        self,
+        test: str,
+        *,
+        first: str,
+        seconds: float,
+        left: float = math.inf,
+        precision: float = 0.0,
+        may_overlap: bool = True,
     ) -> TestPair:
         """Measure ``test`` until the standard error of its log ratio is below ``precision``, or long enough.
 
         ``first`` is the side that begins, ``seconds`` the most any answer may take, ``left`` the most that
-        all may take together.
+        all may take together. Without ``may_overlap`` the sides take turns whatever a call takes.
 
         Raises
         ------
@@ -123,16 +126,12 @@ class Lockstep:
             The test failed, differs between the sides, hung, or took its process with it.
         """
         self._sides.seconds, self._sides.ends = seconds, self._clock() + left
-        self._sides.have_overlapped, self._overlaps, self._precision = False, self._may_overlap, precision
-        order = (first, *(side for side in SIDES if side != first))
+        self._sides.have_overlapped, self._overlaps, self._precision = False, may_overlap, precision
         try:
-            return self._measure(test, order)
+            return self._measure(test, (first, *(side for side in SIDES if side != first)))
         except TroubleError as trouble:
-            if trouble.ends_the_pair or not self._sides.have_overlapped:
-                raise
-        # Two runs at once may be in each other's way, at a file for instance, and fail for that alone.
-        self._overlaps = False
-        return self._measure(test, order)
+            trouble.at_once = self._sides.have_overlapped
+            raise
 
     def _measure(self, test: str, order: Sequence[str]) -> TestPair:
         result, first = TestPair(), order[0]

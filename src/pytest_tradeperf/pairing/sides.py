@@ -21,11 +21,14 @@ class Trouble(StrEnum):
 
 
 class TroubleError(WorkerError):
-    """A test cannot be measured on this pair; says on which side and why."""
+    """A test cannot be measured on this pair; says on which side and why.
+
+    ``at_once``: both sides had run it at once, and may have been in each other's way, at a file or in memory.
+    """
 
     def __init__(self, kind: Trouble, side: str, message: str) -> None:
         super().__init__(message)
-        self.kind, self.side = kind, side
+        self.kind, self.side, self.at_once = kind, side, False
 
     @property
     def ends_the_pair(self) -> bool:

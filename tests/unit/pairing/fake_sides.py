@@ -55,7 +55,7 @@ class FakeChannel:
         if isinstance(answer, dict) and answer["is"] in ("part", "done"):
             self.is_waiting = answer["is"] == "part"
         self.answers.append(answer)
-        if self.test is not None:
+        if self.test is not None and message["do"] != "bye":
             self.test.running.add(self.name)
 
     def receive(self, seconds: float | None = None) -> Any:

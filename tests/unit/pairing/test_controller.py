@@ -104,6 +104,18 @@ def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:
     assert len(pins[0]) <= 1 <= len(pins[-1])
 
 
+def test_long_calls_in_each_others_way_take_turns_from_the_next_pair_on() -> None:
+    outcomes, log = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6}, collides=True)}, pairs=3)
+    assert (outcomes["t"].pairs, outcomes["t"].end) == (3, End.HORIZON)
+    assert len(starts(log)) == 4
+
+
+def test_long_call_that_fails_at_once_and_in_turns_has_failed() -> None:
+    outcomes, log = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6}, breaks={"head": 2})})
+    assert (outcomes["t"].end, outcomes["t"].side) == (End.FAILED, "head")
+    assert len(starts(log)) == 2
+
+
 @pytest.mark.parametrize(
     ("test", "end", "side"),
     [

@@ -31,10 +31,12 @@ def measure(
         pace=Pace(side_ns=100_000_000),
         last_words=lambda side: f"words of {side}",
         profile=profile,
-        may_overlap=may_overlap,
         clock=clock,
     )
-    return lockstep.measure("t", first=first, seconds=1, left=left, precision=precision), log
+    result = lockstep.measure(
+        "t", first=first, seconds=1, left=left, precision=precision, may_overlap=may_overlap
+    )
+    return result, log
 
 
 def bursts(log: list[Any]) -> list[tuple[str, int, int]]:
@@ -87,9 +89,8 @@ def test_long_calls_that_compute_are_run_on_both_sides_at_once(kind: str) -> Non
     [
         FakeTest(call_ns={"base": 1e6, "head": 1e6}),
         FakeTest(call_ns=LONG, cpu_share=0.5),
-        FakeTest(call_ns=LONG, collides=True),
     ],
-    ids=["short", "waiting", "in each other's way"],
+    ids=["short", "waiting"],
 )
 def test_other_calls_take_turns(test: FakeTest, kind: str) -> None:
     result, _ = measure(replace(test, kind=kind))
@@ -107,10 +108,12 @@ def test_whole_test_of_long_setup_takes_turns() -> None:
     assert not result.parts[""]["base"].are_at_once
 
 
-def test_call_that_fails_at_once_and_in_turns_has_failed() -> None:
+@pytest.mark.parametrize("may_overlap", [True, False])
+def test_trouble_tells_whether_both_sides_ran_at_once(may_overlap: bool) -> None:
     with pytest.raises(TroubleError, match="boom") as caught:
-        measure(FakeTest(call_ns=LONG, breaks={"head": 2}))
+        measure(FakeTest(call_ns=LONG, breaks={"head": 2}), may_overlap=may_overlap)
     assert (caught.value.kind, caught.value.side) == (Trouble.FAILED, "head")
+    assert caught.value.at_once is may_overlap
 
 
 def test_only_one_side_is_asked_at_a_time() -> None:
