@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--time", default="20 min", help="--perf-time of a live session")
     parser.add_argument("--unchanged", action="store_true", help="live sessions of unchanged code alone")
+    parser.add_argument("--alone", action="store_true", help="live sessions without pytest-benchmark's")
     parser.add_argument("--loaded", action="store_true", help="with a busy process for every CPU beside it")
     parser.add_argument(
         "--state", default="", help="name of the machine's state, when neither quiet nor --loaded"
@@ -191,13 +192,22 @@ def main() -> None:
             )
         else:
             sizes = (0,) if given.unchanged else (0, 0, 0, 1, 2, 3, 5, 10)
-            live(folder, given.sessions, state, minutes=given.minutes, bound=given.time, sizes=sizes)
+            live(
+                folder,
+                given.sessions,
+                state,
+                minutes=given.minutes,
+                bound=given.time,
+                sizes=sizes,
+                has_peer=not given.alone,
+            )
 
 
 @contextmanager
 def neighbours(wanted: bool) -> Iterator[None]:
     """Keep every CPU busy with another process while the block runs."""
-    burn = "while True:\n    sorted(range(20000), key=lambda i: i * 7919 % 20011)"
+    work = "sorted(range(20000), key=lambda i: i * 7919 % 20011)"
+    burn = f"import os\nowner = os.getppid()\nwhile os.getppid() == owner:\n    {work}"
     count = len(os.sched_getaffinity(0)) if wanted else 0
     processes = [subprocess.Popen([sys.executable, "-c", burn]) for _ in range(count)]
     try:
@@ -331,7 +341,14 @@ def record(
 
 
 def live(
-    folder: Path, sessions: int, state: str, *, minutes: float, bound: str, sizes: Sequence[int]
+    folder: Path,
+    sessions: int,
+    state: str,
+    *,
+    minutes: float,
+    bound: str,
+    sizes: Sequence[int],
+    has_peer: bool,
 ) -> None:
     """Run whole sessions of 20 tests, slower by one of ``sizes`` percent, through the gate and the peer."""
     names = tuple(f"{WORKLOADS[i % len(WORKLOADS)]}.{i}" for i in range(TESTS))
@@ -342,10 +359,10 @@ def live(
         if time.monotonic() > deadline:
             return
         changes = {name: dice.choice(sizes) / 100 for name in names}
-        inject(root, {})
-        pytest(root, "--peer", "-p", "no:tradeperf", "--benchmark-json=base.json")
+        for name, steps in (("base", {}), ("head", changes)) if has_peer else ():
+            inject(root, steps)
+            pytest(root, "--peer", "-p", "no:tradeperf", f"--benchmark-json={name}.json")
         inject(root, changes)
-        pytest(root, "--peer", "-p", "no:tradeperf", "--benchmark-json=head.json")
         began = time.monotonic()
         (root / "record.json").unlink(missing_ok=True)
         pytest(root, "--perf-against", "HEAD", "--perf-report", "json=record.json", "--perf-time", bound)
@@ -359,7 +376,7 @@ def live(
                 "changes": changes,
                 "failed": [name for name in names if f"test_work.py::test_it[{name}]" in failed],
                 "undecided": len({row["test"] for row in found if row["verdict"] == "undecided"}),
-                "peer": peer_alarms(root),
+                "peer": peer_alarms(root) if has_peer else {},
             },
         )
 
@@ -454,24 +471,19 @@ def print_live(folder: Path) -> None:
     for state, found in sorted(sessions.items()):
         seconds = median(s["seconds"] for s in found)
         print(f"\nLive, {state}: {len(found)} sessions of {TESTS} tests, {seconds:.0f} s each")
-        rules = {"tradeperf 1 %": [s["failed"] for s in found]}
+        rules = {"tradeperf 1 %": [(s, s["failed"]) for s in found]}
         for name in found[0]["peer"]:
-            rules[f"benchmark {name}"] = [s["peer"][name] for s in found]
+            rules[f"benchmark {name}"] = [(s, s["peer"][name]) for s in found if s["peer"]]
         for name, failures in rules.items():
-            false = sum(
-                any(s["changes"][t] <= THRESHOLD for t in f) for s, f in zip(found, failures, strict=True)
-            )
-            rate = Rate(count=false, trials=len(found))
+            false = sum(any(s["changes"][t] <= THRESHOLD for t in f) for s, f in failures)
+            rate = Rate(count=false, trials=len(failures))
             cells = []
             for change in (2, 3, 5, 10):
                 hits = [
-                    t in f
-                    for s, f in zip(found, failures, strict=True)
-                    for t, c in s["changes"].items()
-                    if round(100 * c) == change
+                    t in f for s, f in failures for t, c in s["changes"].items() if round(100 * c) == change
                 ]
                 cells.append(f"+{change} % {sum(hits)}/{len(hits)}")
-            alarm = f"false alarm in {rate.count} (upper 95 %: {rate.upper:.0%})"
+            alarm = f"false alarm in {rate.count} of {rate.trials} (upper 95 %: {rate.upper:.1%})"
             print(f"  {name:24} {alarm};  found {', '.join(cells)}")
         undecided = sum(s["undecided"] for s in found)
         print(f"  tradeperf left undecided {undecided} of {TESTS * len(found)} tests")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pytest_tradeperf.pairing.cpus import QuietCpu
 from pytest_tradeperf.pairing.lockstep import Lockstep, TestPair
+from pytest_tradeperf.pairing.metronome import metronome
 from pytest_tradeperf.pairing.outcomes import End, Outcome
 from pytest_tradeperf.pairing.pace import PACE, Pace
 from pytest_tradeperf.pairing.pair import SIDES, PairPlan, ProcessPair
@@ -210,6 +211,7 @@ class _Measuring:
                 pace=self._request.pace,
                 last_words=pair.last_words,
                 profile=profile,
+                together=lambda: metronome(cpus),
             )
             for suspect in batch:
                 if self.outcomes[suspect.test].end not in (None, End.DECIDED if profile else None):

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -90,7 +91,10 @@ class TestPair:
 
 
 class Lockstep:
-    """Leads both sides through tests: in turns, or long calls that keep the CPU busy at once on one CPU."""
+    """Leads both sides through tests: in turns, or long calls that keep the CPU busy at once on one CPU.
+
+    What runs at once does so inside the context that ``together`` gives.
+    """
 
     def __init__(
         self,
@@ -100,8 +104,9 @@ class Lockstep:
         last_words: Callable[[str], str],
         profile: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._sides = Sides(channels, last_words=last_words, clock=clock)
+        self._sides = Sides(channels, last_words=last_words, clock=clock, together=together)
         self._pace, self._profile, self._clock = pace, profile, clock
         self._overlaps, self._precision = True, 0.0
 
@@ -186,7 +191,7 @@ class Lockstep:
 
     def _long_calls(self, order: Sequence[str], calls: Mapping[str, Turn], found: Part) -> _Plan | None:
         """Plan calls that both sides run at once, which take a warm-up and nothing else; None for others."""
-        if not self._are_long([calls[side].burst for side in order]):
+        if not self._may_be_long([calls[side].burst for side in order]):
             return None
         probe = self._turns(order, order, 1)
         if not self._are_long([probe[side].burst for side in order]):
@@ -209,11 +214,26 @@ class Lockstep:
         bursts = self._pace.bursts(round_ns * rounds, setup_ns * rounds)
         return _Plan(iterations=iterations, rounds=rounds, bursts=bursts, at_once=False)
 
+    def _runs_at_once(
+        self,
+        test: str,
+        order: Sequence[str],
+        said: Mapping[str, Message],
+        bursts: Callable[[Message], list[Burst]],
+    ) -> bool:
+        """Return whether whole runs are long and keep the CPU busy, as one more of both at once shows."""
+        if not self._may_be_long([burst for side in order for burst in bursts(said[side])]):
+            return False
+        again = self._sides.run(order, test)
+        return self._are_long([burst for side in order for burst in bursts(again[side])])
+
+    def _may_be_long(self, first: Sequence[Burst]) -> bool:
+        """Return whether it is worth asking for calls at once, after ``first`` calls, which may import."""
+        return self._overlaps and min(cpu for burst in first for _, cpu, _ in burst) >= self._pace.long_ns
+
     def _are_long(self, bursts: Sequence[Burst]) -> bool:
         """Return whether calls, one a round, keep the CPU busy so long that both sides run them at once."""
-        costs = [cost for burst in bursts for cost in burst]
-        are_long = self._overlaps and min(cpu for _, cpu, _ in costs) >= self._pace.long_ns
-        return are_long and min(cpu_share([cost]) for cost in costs) >= CPU_BOUND
+        return self._may_be_long(bursts) and min(map(cpu_share, bursts)) >= CPU_BOUND
 
     def _calibrate(self, order: Sequence[str], call: Turn) -> int:
         """Return the iterations of a round, found on one side and used on both."""
@@ -250,8 +270,8 @@ class Lockstep:
             bursts = self._pace.bursts(call_ns * iterations, setup_ns * iterations)
             rounds = max(1, bursts // _BLOCKS)
             plan[part] = [iterations, rounds, call_ns < _WARM_NS]
-        at_once = not is_alone and self._are_long(
-            [block["costs"] for side in order for block in said[side]["blocks"].values()]
+        at_once = not is_alone and self._runs_at_once(
+            test, order, said, lambda answer: [block["costs"] for block in answer["blocks"].values()]
         )
         found = {
             part: {side: Rounds(iterations=plan[part][0], are_at_once=at_once) for side in order}
@@ -279,7 +299,9 @@ class Lockstep:
         setup_ns = said[order[0]]["setup"]
         if setup_ns > self._pace.room_ns:  # fixtures of a wider scope, perhaps, which are set up only once
             setup_ns = self._sides.run(order[:1], test)[order[0]]["setup"]
-        at_once = setup_ns <= call_ns and self._are_long([_burst(said[side]["costs"]) for side in order])
+        at_once = setup_ns <= call_ns and self._runs_at_once(
+            test, order, said, lambda answer: [answer["costs"]]
+        )
         iterations = self._pace.iterations(call_ns)
         times = iterations * self._pace.rounds(call_ns * iterations, at_once=at_once)
         times = min(times, self._pace.fitting(call_ns, setup_ns))

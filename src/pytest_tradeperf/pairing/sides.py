@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from typing import Any
 
@@ -40,7 +40,7 @@ class Sides:
     """Both ends of a pair, as far as one test needs them.
 
     ``seconds`` is the most any answer may take; nothing is asked after ``ends`` on the clock.
-    ``have_overlapped`` tells whether both have run measured code at once.
+    ``have_overlapped`` tells whether both have run measured code at once, which they do inside ``together``.
     """
 
     def __init__(
@@ -49,8 +49,10 @@ class Sides:
         *,
         last_words: Callable[[str], str],
         clock: Callable[[], float],
+        together: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._channels, self._last_words, self._clock = channels, last_words, clock
+        self._together = together
         self.seconds, self.ends = 60.0, math.inf
         self.have_overlapped = False
 
@@ -92,16 +94,18 @@ class Sides:
                 raise TroubleError(Trouble.FAILED, side, said[side]["message"])
 
     def _ask_all(self, sides: Sequence[str], message: Message) -> dict[str, Message]:
-        self.have_overlapped |= len(sides) > 1
-        for side in sides:
-            if self._clock() > self.ends:
-                raise TroubleError(Trouble.LATE, side, "the time for measuring was spent")
-            with self._troubles(side):
-                self._channels[side].send(message)
+        at_once = len(sides) > 1
+        self.have_overlapped |= at_once
+        if self._clock() > self.ends:
+            raise TroubleError(Trouble.LATE, sides[0], "the time for measuring was spent")
         answers = {}
-        for side in sides:
-            with self._troubles(side):
-                answers[side] = self._channels[side].receive(self.seconds)
+        with self._together() if at_once else nullcontext():
+            for side in sides:
+                with self._troubles(side):
+                    self._channels[side].send(message)
+            for side in sides:
+                with self._troubles(side):
+                    answers[side] = self._channels[side].receive(self.seconds)
         return answers
 
     @contextmanager
