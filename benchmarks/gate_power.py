@@ -13,6 +13,7 @@ again; ``table`` prints what there is so far.
 """
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -284,6 +285,11 @@ def record(
     folder: Path, only: tuple[str, ...], *, pairs: int, change: float, state: str, minutes: float
 ) -> None:
     """Record pairs of the workloads ``only`` with a true ``change``."""
+    for library in (
+        "numpy",
+        "pandas",
+    ):  # as in a session, which has run the tests: the sides share what is loaded
+        importlib.import_module(library)
     root = project(folder, WORKLOADS)
     inject(root, dict.fromkeys(WORKLOADS, change))
     tests = {f"test_work.py::test_it[{name}]": name for name in only}

@@ -224,6 +224,7 @@ def test_source_in_a_submodule_is_compared_with_its_accepted_commit(repo):
     code, text, rows = against(repo, *FEW)
     assert code == 1, text
     assert rows["test_work", "cpu"]["verdict"] == "regressed"
+    assert not rows["test_work", "cpu"]["evidence"]["at_once"]
 
 
 BUILDS = {
@@ -299,6 +300,7 @@ def test_small_slowdown_of_long_calls_is_found_under_load(repo):
     assert code == 1, text
     row = rows["test_work", "cpu"]
     assert row["verdict"] == "regressed"
+    assert row["evidence"]["at_once"]
     assert row["evidence"]["pairs"] <= 25, "in turns they spread by several percent from pair to pair"
 
 
@@ -310,3 +312,4 @@ def test_long_calls_that_cannot_run_at_once_are_measured_in_turns(repo):
     code, text, rows = against(repo, *FEW)
     assert code == 1, text
     assert rows["test_work", "cpu"]["verdict"] == "regressed"
+    assert not rows["test_work", "cpu"]["evidence"]["at_once"]

@@ -170,6 +170,7 @@ def test_suspect_is_parallel_when_its_cpu_exceeds_its_wall_time() -> None:
     (serial,) = suspects([timing(WALL, 1e6), timing(CPU, 1e6), timing(RATE)], {"t": 3.0})
     (parallel,) = suspects([timing(WALL, 1e6), timing(CPU, 1.9e6)], {})
     assert (serial.is_parallel, parallel.is_parallel) == (False, True)
+    assert (serial.records_times, parallel.records_times) == (True, False)
     assert serial.call_seconds == pytest.approx(1e-3)
     assert serial.higher_is_better == {"rate"}
     assert (serial.run_seconds, parallel.run_seconds) == (3.0, 0.0)

@@ -107,9 +107,9 @@ def _measured(row: Row) -> str:
     if not row.pairs:
         return ""
     clock = f", by {evidence['clock']} time" if evidence.get("clock") in ("cpu", "wall") else ""
-    return (
-        f"{row.pairs} process pairs in {evidence.get('seconds', 0):g} s{clock}; seed {evidence.get('seed')}"
-    )
+    how = ", both sides at once" if evidence.get("at_once") else ""
+    seconds = f"{evidence.get('seconds', 0):g} s"
+    return f"{row.pairs} process pairs in {seconds}{clock}{how}; seed {evidence.get('seed')}"
 
 
 def _rule(row: Row) -> str:

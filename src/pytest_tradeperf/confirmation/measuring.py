@@ -200,6 +200,7 @@ def suspects(wanted: Iterable[Timing], run_seconds: Mapping[str, float]) -> list
                 run_seconds=run_seconds.get(test, 0.0),
                 parts=max(1, len(walls)),
                 is_parallel=max(shares, default=0.0) > PARALLEL,
+                records_times=any(measure_of(name) not in (Clock.CPU, Clock.WALL) for name in values),
                 higher_is_better=frozenset(t.metric.name for t in group if t.metric.better is Better.HIGHER),
             )
         )

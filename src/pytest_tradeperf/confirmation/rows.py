@@ -180,6 +180,7 @@ def _evidence(
     if series is not None:
         clock = clock or series.clock
         found["clock"] = clock.value
+        found["at_once"] = series.at_once
         found["log_ratios"] = [round(r, 6) for r in series.ratios.get(clock, [])]
     growths = [str(g) for group in outcome.growths.values() for g in group]
     if growths:

@@ -41,7 +41,7 @@ class Suspect:
     """One test to measure: its allowed change, and what the test loop knows of it.
 
     ``call_seconds`` is the timed part alone, ``run_seconds`` all that a run took, with the set-up of every
-    fixture it uses.
+    fixture it uses. One that ``records_times`` reads clocks itself, which would run on for the other side.
     """
 
     test: str
@@ -50,6 +50,7 @@ class Suspect:
     run_seconds: float = 0.0
     parts: int = 1
     is_parallel: bool = False
+    records_times: bool = False
     higher_is_better: frozenset[str] = frozenset()
 
 
@@ -237,7 +238,8 @@ class _Measuring:
                 seconds=min(seconds, left + _HANG_SECONDS),
                 left=left,
                 precision=_PRECISION * suspect.threshold,
-                may_overlap=not suspect.is_parallel and suspect.test not in self._taking_turns,
+                may_overlap=not (suspect.is_parallel or suspect.records_times)
+                and suspect.test not in self._taking_turns,
             )
         except TroubleError as trouble:
             if trouble.kind is Trouble.LATE and self._clock() > self._deadline:

@@ -42,10 +42,14 @@ Burst: TypeAlias = list[tuple[int, int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What a side did in one go: its rounds, and what their set-up took besides."""
+    """What a side did in one go: its rounds, and what their set-up took besides.
+
+    ``has_device``: it had a GPU open after its first call.
+    """
 
     burst: Burst
     setup_ns: int
+    has_device: bool = False
 
     @property
     def round_ns(self) -> int:
@@ -191,7 +195,8 @@ class Lockstep:
 
     def _long_calls(self, order: Sequence[str], calls: Mapping[str, Turn], found: Part) -> _Plan | None:
         """Plan calls that both sides run at once, which take a warm-up and nothing else; None for others."""
-        if not self._may_be_long([calls[side].burst for side in order]):
+        has_device = any(calls[side].has_device for side in order)
+        if has_device or not self._may_be_long([calls[side].burst for side in order]):
             return None
         probe = self._turns(order, order, 1)
         if not self._are_long([probe[side].burst for side in order]):
@@ -222,7 +227,8 @@ class Lockstep:
         bursts: Callable[[Message], list[Burst]],
     ) -> bool:
         """Return whether whole runs are long and keep the CPU busy, as one more of both at once shows."""
-        if not self._may_be_long([burst for side in order for burst in bursts(said[side])]):
+        has_device = any(said[side]["device"] for side in order)
+        if has_device or not self._may_be_long([burst for side in order for burst in bursts(said[side])]):
             return False
         again = self._sides.run(order, test)
         return self._are_long([burst for side in order for burst in bursts(again[side])])
@@ -332,7 +338,11 @@ class Lockstep:
     ) -> dict[str, Turn]:
         answers = self._sides.within(sides, order, "burst", n=iterations, rounds=rounds)
         return {
-            side: Turn(burst=_burst(answer["costs"]), setup_ns=answer["setup"])
+            side: Turn(
+                burst=_burst(answer["costs"]),
+                setup_ns=answer["setup"],
+                has_device=answer.get("device", False),
+            )
             for side, answer in answers.items()
         }
 

@@ -160,6 +160,7 @@ class Worker:
             "outcome": "passed",
             "costs": costs,
             "setup": setup_ns,
+            "device": side.holds_device(),
             "functions": self._functions,
             "values": self._values(item),
             "blocks": {

@@ -16,7 +16,7 @@ class FakeTest:
     ``kind`` is part, async, whole, or mixed: parts, and an async one beside them. One that ``is_exclusive``
     fails while the other side is its ``holder``. One that ``is_fickle`` has a part only when it is run
     again, one that ``breaks`` on a side fails there after so many bursts, one that ``collides`` fails where
-    both sides run at once.
+    both sides run at once. One that ``has_device`` has a GPU open.
     """
 
     call_ns: dict[str, float]
@@ -31,6 +31,7 @@ class FakeTest:
     is_exclusive: bool = False
     is_fickle: bool = False
     collides: bool = False
+    has_device: bool = False
     running: set[str] = field(default_factory=set)
     breaks: dict[str, int] = field(default_factory=dict)
     cpu_share: float = 1.0
@@ -84,7 +85,8 @@ class FakeChannel:
                     return {"is": "done", "outcome": "failed", "message": "boom"}
                 calls = message["n"] * message["rounds"]
                 costs = [self.cost(self.test, message["n"])] * message["rounds"]
-                return {"is": "costs", "costs": costs, "setup": self.test.setup_ns * calls}
+                answer = {"is": "costs", "costs": costs, "setup": self.test.setup_ns * calls}
+                return answer | ({"device": self.test.has_device} if self.bursts == 1 else {})
             case "profile":
                 return {"is": "profile", "functions": {"\0f": [1.0, 1.0, 1]}}
             case "finish":
@@ -148,6 +150,7 @@ class FakeChannel:
             "outcome": "passed",
             "costs": [self.cost(self.test, 1)] * times,
             "setup": self.test.setup_ns,
+            "device": self.test.has_device,
             "values": self.test.values[self.name],
             "blocks": blocks,
             "functions": {},

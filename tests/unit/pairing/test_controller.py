@@ -110,6 +110,13 @@ def test_long_calls_in_each_others_way_take_turns_from_the_next_pair_on() -> Non
     assert len(starts(log)) == 4
 
 
+@pytest.mark.parametrize("kind", ["computes", "is_parallel", "records_times"])
+def test_long_calls_that_read_clocks_or_use_all_cpus_take_turns(kind: str) -> None:
+    suspect = Suspect(test="t", threshold=0.02, **({} if kind == "computes" else {kind: True}))
+    outcomes, _ = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6})}, suspects=[suspect], pairs=1)
+    assert outcomes["t"].series[""].at_once is (kind == "computes")
+
+
 def test_long_call_that_fails_at_once_and_in_turns_has_failed() -> None:
     outcomes, log = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6}, breaks={"head": 2})})
     assert (outcomes["t"].end, outcomes["t"].side) == (End.FAILED, "head")

@@ -89,8 +89,9 @@ def test_long_calls_that_compute_are_run_on_both_sides_at_once(kind: str) -> Non
     [
         FakeTest(call_ns={"base": 1e6, "head": 1e6}),
         FakeTest(call_ns=LONG, cpu_share=0.5),
+        FakeTest(call_ns=LONG, has_device=True),
     ],
-    ids=["short", "waiting"],
+    ids=["short", "waiting", "on a GPU"],
 )
 def test_other_calls_take_turns(test: FakeTest, kind: str) -> None:
     result, _ = measure(replace(test, kind=kind))

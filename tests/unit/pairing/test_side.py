@@ -1,4 +1,5 @@
 from collections import deque
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -37,6 +38,15 @@ def drive(schedule: side.Schedule) -> tuple[list[int], Any]:
         return asked, finished.value
 
 
+@pytest.fixture
+def run_queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The times in the run queue that a side reads, in turn; 0 when there are no more."""
+    times: list[int] = []
+    monkeypatch.setattr(side.RunQueue, "delay_ns", lambda _: times.pop(0) if times else 0)
+    return times
+
+
+@pytest.mark.usefixtures("run_queue")
 def test_rounds_are_run_on_demand_and_the_last_size_is_the_sample() -> None:
     channel = Script(
         {"do": "burst", "n": 1, "rounds": 1}, {"do": "burst", "n": 5, "rounds": 3}, {"do": "finish"}
@@ -48,6 +58,27 @@ def test_rounds_are_run_on_demand_and_the_last_size_is_the_sample() -> None:
     assert (sample.iterations, sample.wall_ns) == (5, (50, 50, 50))
 
 
+def test_what_the_test_sees_leaves_out_the_time_that_others_had_the_cpu(run_queue: list[int]) -> None:
+    run_queue += [0, 0, 100, 130]
+    channel = Script({"do": "burst", "n": 5, "rounds": 2}, {"do": "finish"})
+    _, sample = drive(side.lockstep(channel, "", is_cold=False))  # type: ignore[arg-type]
+    assert sample.wall_ns == (50, 20)
+    assert [delay for _, _, delay in channel.sent[1]["costs"]] == [0, 30]
+    run_queue += [0, 10]
+    assert drive(side.Block((4, 1, False)).schedule())[1].wall_ns == (30,)
+
+
+def test_open_gpu_is_seen(tmp_path: Path) -> None:
+    assert not side.holds_device(tmp_path)
+    (tmp_path / "0").symlink_to("/dev/null")
+    (tmp_path / "1").write_text("no link")
+    assert not side.holds_device(tmp_path)
+    (tmp_path / "2").symlink_to("/dev/nvidia0")
+    assert side.holds_device(tmp_path)
+    assert not side.holds_device(tmp_path / "none")
+
+
+@pytest.mark.usefixtures("run_queue")
 def test_profile_is_no_round() -> None:
     channel = Script({"do": "burst", "n": 2, "rounds": 1}, {"do": "profile", "n": 2}, {"do": "finish"})
     asked, sample = drive(side.lockstep(channel, "", is_cold=False))  # type: ignore[arg-type]
