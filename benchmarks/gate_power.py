@@ -285,10 +285,8 @@ def record(
     folder: Path, only: tuple[str, ...], *, pairs: int, change: float, state: str, minutes: float
 ) -> None:
     """Record pairs of the workloads ``only`` with a true ``change``."""
-    for library in (
-        "numpy",
-        "pandas",
-    ):  # as in a session, which has run the tests: the sides share what is loaded
+    # As in a session, which has run the tests before: both sides share the libraries that are loaded.
+    for library in ("numpy", "pandas"):
         importlib.import_module(library)
     root = project(folder, WORKLOADS)
     inject(root, dict.fromkeys(WORKLOADS, change))
