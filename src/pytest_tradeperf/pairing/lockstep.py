@@ -207,7 +207,7 @@ class Lockstep:
         if rounds == 1:  # of calls so long none is thrown away
             for side in order:
                 found[side].bursts.append(probe[side].burst)
-        bursts = self._pace.bursts(call_ns * rounds, setup_ns * rounds)
+        bursts = self._pace.bursts(call_ns * rounds, setup_ns * rounds, at_once=True)
         return _Plan(iterations=1, rounds=rounds, bursts=bursts, at_once=True)
 
     def _short_calls(self, order: Sequence[str], calls: Mapping[str, Turn]) -> _Plan:
@@ -313,7 +313,7 @@ class Lockstep:
         times = min(times, self._pace.fitting(call_ns, setup_ns))
         found = {side: Rounds(are_at_once=at_once) for side in order}
         began = self._clock()
-        for turn in range(self._pace.bursts(call_ns * times)):
+        for turn in range(self._pace.bursts(call_ns * times, at_once=at_once)):
             for sides in _turn_of(turn, order, at_once=at_once):
                 for side, answer in self._sides.run(sides, test, times=times).items():
                     found[side].bursts.append(_burst(answer["costs"]))

@@ -16,7 +16,7 @@ class Pace:
     set-up of a call, may take up to ``room_ns`` of a burst and with all bursts four times ``side_ns``.
 
     A call of ``long_ns`` or more cannot take turns that fast: both sides run it at once, in bursts of at
-    least ``long_burst_ns``.
+    least ``long_burst_ns``, for ``long_side_ns``.
     """
 
     round_ns: int = 250_000
@@ -24,13 +24,14 @@ class Pace:
     long_ns: int = 5_000_000
     long_burst_ns: int = 30_000_000
     side_ns: int = 250_000_000
+    long_side_ns: int = 500_000_000
     room_ns: int = 50_000_000
     least: int = 2
     most: int = 400
 
-    def bursts(self, burst_ns: float, setup_ns: float = 0.0) -> int:
+    def bursts(self, burst_ns: float, setup_ns: float = 0.0, *, at_once: bool = False) -> int:
         """Return an even number of bursts a side; ``setup_ns`` is what one takes besides."""
-        wanted = self.side_ns / max(burst_ns, 1.0)
+        wanted = (self.long_side_ns if at_once else self.side_ns) / max(burst_ns, 1.0)
         if setup_ns:
             wanted = min(wanted, 4 * self.side_ns / (burst_ns + setup_ns))
         return 2 * math.ceil(min(max(wanted, self.least), self.most) / 2)
