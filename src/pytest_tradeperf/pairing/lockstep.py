@@ -238,8 +238,11 @@ class Lockstep:
         return self._overlaps and min(cpu for burst in first for _, cpu, _ in burst) >= self._pace.long_ns
 
     def _are_long(self, bursts: Sequence[Burst]) -> bool:
-        """Return whether calls, one a round, keep the CPU busy so long that both sides run them at once."""
-        return self._may_be_long(bursts) and min(map(cpu_share, bursts)) >= CPU_BOUND
+        """Return whether calls, one a round, keep the CPU busy so long that both sides run them at once.
+
+        One side decides, because what the host takes away shows as waiting.
+        """
+        return self._may_be_long(bursts) and max(map(cpu_share, bursts)) >= CPU_BOUND
 
     def _calibrate(self, order: Sequence[str], call: Turn) -> int:
         """Return the iterations of a round, found on one side and used on both."""

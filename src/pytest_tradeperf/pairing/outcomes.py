@@ -47,7 +47,7 @@ class Series:
 
     ``clock`` is the one that decides, fixed by the first pair. ``ratios`` are logs of present over
     accepted, worse is positive; ``levels`` the (accepted, present) estimates in ns or the value's unit.
-    ``at_once``: both sides ran their calls at once when the last pair was measured.
+    ``at_once``: both sides ran their calls at once in a pair at least.
     """
 
     clock: Clock
@@ -113,7 +113,7 @@ class Outcome:
         for part, sides in pair.parts.items():
             if part not in self.series:
                 self.series[part] = Series(clock=_deciding(sides, is_parallel=is_parallel))
-            self.series[part].at_once = sides["base"].are_at_once
+            self.series[part].at_once |= sides["base"].are_at_once
             for clock in (Clock.CPU, Clock.WALL):
                 compared = compare(sides["base"], sides["head"], clock, is_parallel=is_parallel)
                 if compared is not None:
