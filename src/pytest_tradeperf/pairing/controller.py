@@ -238,8 +238,7 @@ class _Measuring:
                 seconds=min(seconds, left + _HANG_SECONDS),
                 left=left,
                 precision=_PRECISION * suspect.threshold,
-                may_overlap=not (suspect.is_parallel or suspect.records_times)
-                and suspect.test not in self._taking_turns,
+                may_overlap=self._may_overlap(suspect),
             )
         except TroubleError as trouble:
             if trouble.kind is Trouble.LATE and self._clock() > self._deadline:
@@ -271,6 +270,11 @@ class _Measuring:
         elif outcome.pairs >= (wanted or design.horizon):
             outcome.end = End.HORIZON
         return True
+
+    def _may_overlap(self, suspect: Suspect) -> bool:
+        """Return whether both sides may run a test at once, which compares them only on one CPU."""
+        is_apart = suspect.is_parallel or suspect.records_times or suspect.test in self._taking_turns
+        return self.outcomes[suspect.test].is_pinned and not is_apart
 
     # -- starting and verifying
 

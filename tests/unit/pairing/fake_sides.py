@@ -32,6 +32,7 @@ class FakeTest:
     is_fickle: bool = False
     collides: bool = False
     has_device: bool = False
+    can_be_pinned: bool = True
     running: set[str] = field(default_factory=set)
     breaks: dict[str, int] = field(default_factory=dict)
     cpu_share: float = 1.0
@@ -46,6 +47,7 @@ class FakeChannel:
         self.answers: deque[Any] = deque([first])
         self.waiting: deque[str] = deque()
         self.test: FakeTest | None = None
+        self.can_be_pinned = all(test.can_be_pinned for test in tests.values())
         self.is_waiting, self.bursts = False, 0
 
     def send(self, message: dict[str, Any]) -> None:
@@ -96,7 +98,7 @@ class FakeChannel:
                 self.test.holder = None
                 return {"is": "done", "outcome": "failed", "message": "aborted"}
             case "pin":
-                return {"is": "pinned", "ok": True}
+                return {"is": "pinned", "ok": self.can_be_pinned}
             case "modules":
                 return {"is": "modules", "right": ["pkg"], "wrong": []}
             case _:

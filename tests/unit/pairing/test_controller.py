@@ -117,6 +117,11 @@ def test_long_calls_that_read_clocks_or_use_all_cpus_take_turns(kind: str) -> No
     assert outcomes["t"].series[""].at_once is (kind == "computes")
 
 
+def test_long_calls_take_turns_where_no_process_can_be_kept_on_one_cpu() -> None:
+    outcomes, _ = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6}, can_be_pinned=False)}, pairs=1)
+    assert not outcomes["t"].series[""].at_once
+
+
 def test_long_call_that_fails_at_once_and_in_turns_has_failed() -> None:
     outcomes, log = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6}, breaks={"head": 2})})
     assert (outcomes["t"].end, outcomes["t"].side) == (End.FAILED, "head")
