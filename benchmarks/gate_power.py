@@ -31,7 +31,7 @@ from typing import Any
 from pytest_tradeperf.confirmation.measuring import Arena, Reference, Timing, measure_against
 from pytest_tradeperf.measures.metrics import WALL
 from pytest_tradeperf.model import Measurement
-from pytest_tradeperf.pairing.lockstep import TestPair
+from pytest_tradeperf.pairing.bursts import TestPair
 from pytest_tradeperf.pairing.outcomes import WAIT_SHARE, Outcome
 from pytest_tradeperf.pairing.trees import revision_tree
 from pytest_tradeperf.stats.estimators import robust_sd

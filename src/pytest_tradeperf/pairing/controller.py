@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from pytest_tradeperf.pairing.bursts import TestPair
 from pytest_tradeperf.pairing.cpus import QuietCpu
-from pytest_tradeperf.pairing.lockstep import Lockstep, TestPair
+from pytest_tradeperf.pairing.lockstep import Lockstep
 from pytest_tradeperf.pairing.metronome import metronome
 from pytest_tradeperf.pairing.outcomes import End, Outcome
 from pytest_tradeperf.pairing.pace import PACE, Pace

@@ -4,19 +4,16 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final
 
+from pytest_tradeperf.pairing.bursts import CPU_BOUND, Burst, Part, Rounds, TestPair, Turn, cpu_share
 from pytest_tradeperf.pairing.pace import MOST_ITERATIONS, Pace
 from pytest_tradeperf.pairing.pair import SIDES
 from pytest_tradeperf.pairing.profiles import least
 from pytest_tradeperf.pairing.protocol import Channel, Message
 from pytest_tradeperf.pairing.sides import Sides, Trouble, TroubleError
-from pytest_tradeperf.stats.estimators import quantile
 from pytest_tradeperf.stats.turns import paired_log_ratio
-
-CPU_BOUND: Final = 0.9
-"""CPU over wall time of the least disturbed rounds, from which CPU time decides."""
 
 _BLOCKS: Final = 4
 _PROFILES: Final = 3
@@ -36,39 +33,6 @@ _WARM_NS: Final = 20_000_000
 """A call this long needs no further warm-up inside a block."""
 
 
-Burst: TypeAlias = list[tuple[int, int, int]]
-"""Rounds run in one go: (wall, CPU, time in the run queue) in ns."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What a side did in one go: its rounds, and what their set-up took besides.
-
-    ``has_device``: it had a GPU open after its first call.
-    """
-
-    burst: Burst
-    setup_ns: int
-    has_device: bool = False
-
-    @property
-    def round_ns(self) -> int:
-        """The wall time of the first round."""
-        return self.burst[0][0]
-
-
-@dataclass(slots=True)
-class Rounds:
-    """The bursts of one part on one side, ``iterations`` calls in each of their rounds.
-
-    ``are_at_once``: the other side ran the burst of the same place meanwhile, on the same CPU.
-    """
-
-    iterations: int = 1
-    bursts: list[Burst] = field(default_factory=list)
-    are_at_once: bool = False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
     """How one part is measured: ``bursts`` a side, of ``rounds`` with ``iterations`` calls each."""
@@ -77,21 +41,6 @@ class _Plan:
     rounds: int
     bursts: int
     at_once: bool
-
-
-Part = dict[str, Rounds]
-"""Rounds by side."""
-
-
-@dataclass(slots=True)
-class TestPair:
-    """What one pair shows of one test: rounds by part, and recorded values by name, each by side."""
-
-    __test__ = False
-
-    parts: dict[str, Part] = field(default_factory=dict)
-    values: dict[str, dict[str, float]] = field(default_factory=dict)
-    functions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Lockstep:
@@ -388,11 +337,6 @@ def _turn_of(number: int, order: Sequence[str], *, at_once: bool) -> list[Sequen
     """Return which sides run after each other in a turn, or both at once; the next turn the other begins."""
     sides = order if number % 2 == 0 else order[::-1]
     return [sides] if at_once else [(side,) for side in sides]
-
-
-def cpu_share(costs: Sequence[tuple[int, int, int]]) -> float:
-    """Return CPU over wall time without waiting for a CPU, in the less disturbed rounds."""
-    return quantile([cpu / max(wall - delay, 1) for wall, cpu, delay in costs], 0.75)
 
 
 def _burst(costs: Sequence[Sequence[int]]) -> Burst:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from statistics import fmean, median
 from typing import Final
 
-from pytest_tradeperf.pairing.lockstep import CPU_BOUND, Rounds, TestPair, cpu_share
+from pytest_tradeperf.pairing.bursts import CPU_BOUND, Rounds, TestPair, cpu_share
 from pytest_tradeperf.pairing.profiles import Growth
 from pytest_tradeperf.stats.estimators import quantile
 from pytest_tradeperf.stats.sequential import Answer, Design, Look

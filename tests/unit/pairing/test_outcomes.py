@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from pytest_tradeperf.pairing.lockstep import Burst, Rounds, TestPair
+from pytest_tradeperf.pairing.bursts import Burst, Rounds, TestPair
 from pytest_tradeperf.pairing.outcomes import Clock, Outcome, compare
 from pytest_tradeperf.stats.sequential import Answer, Design
 
