@@ -10,7 +10,7 @@ import click
 from pytest_tradeperf.errors import BaselineError
 from pytest_tradeperf.model import Row, RunRecord, Verdict
 from pytest_tradeperf.store.record import LAST_RECORD, load_record
-from pytest_tradeperf.units import format_percent, format_quantity
+from pytest_tradeperf.units import counted, format_percent, format_quantity
 
 _SHOWN: Final = 3
 
@@ -119,7 +119,7 @@ def _rule(row: Row) -> str:
     if "alpha" in row.evidence:
         shared = (
             f", alpha {format_percent(row.evidence['alpha'])} of the session shared over "
-            f"{row.evidence['comparisons']} timings"
+            f"{counted(row.evidence['comparisons'], 'timing')}"
         )
     seen = f", smallest regression that would have shown {_percent(row.detectable)}" if row.detectable else ""
     return f"threshold {format_percent(row.threshold)}{shared}{seen}"
