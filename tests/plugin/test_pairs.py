@@ -312,6 +312,45 @@ def test_fixtures_options_output_and_async_tests_work_on_both_sides(repo):
 
 
 @pytest.mark.slow
+def test_sides_tear_down_what_fixtures_and_conftests_set_up_and_report_nothing(repo):
+    write(
+        repo,
+        {
+            "conftest.py": """
+import os, time, pytest
+from pathlib import Path
+
+pytest_plugins = ["reporter"]
+
+def pytest_sessionstart(session):
+    Path(f"{os.getpid()}.hook").touch()
+
+def pytest_sessionfinish(session):
+    Path(f"{os.getpid()}.hook").unlink()
+
+@pytest.fixture(scope="session", autouse=True)
+def service():
+    Path(f"{os.getpid()}.fixture").touch()
+    yield
+    time.sleep(0.2)
+    Path(f"{os.getpid()}.fixture").unlink()
+""",
+            "reporter.py": """
+import os
+from pathlib import Path
+
+def pytest_sessionfinish(session):
+    Path(f"{os.getpid()}.report").touch()
+""",
+            "src/pkg/core.py": WORK + "\n",
+        },
+    )
+    assert repo.runpytest_subprocess("--perf-against", "HEAD", *QUICK).ret == 0
+    assert not [*repo.path.glob("*.fixture"), *repo.path.glob("*.hook")]
+    assert len([*repo.path.glob("*.report")]) == 1, "that of the session itself"
+
+
+@pytest.mark.slow
 def test_fixture_that_holds_a_port_is_measured_in_turns_and_without_a_terminal(repo):
     commit(
         repo,

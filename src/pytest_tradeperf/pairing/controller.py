@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from pytest_tradeperf.pairing.ahead import PairsAhead
 from pytest_tradeperf.pairing.bursts import TestPair
 from pytest_tradeperf.pairing.cpus import QuietCpu
 from pytest_tradeperf.pairing.lockstep import Lockstep
@@ -135,16 +136,17 @@ class _Measuring:
 
     def run(self, suspects: Sequence[Suspect], *, is_parallel: bool) -> None:
         """Measure ``suspects``, all serial or all parallel, until none is open."""
-        while batch := self._batch(suspects):
-            self._pairs += 1
-            try:
-                self._pair(batch, is_parallel=is_parallel, profile=False)
-            except _OutOfTimeError:
-                self._end(suspects, End.TIME, "", "")
-            except (ClosedError, LateError) as error:
-                self._end(batch, End.ERROR, "head", str(error))
-            self._report()
-            self._stop_early()
+        with PairsAhead(lambda: self._new_pair(self._open(suspects), is_parallel=is_parallel)) as pairs:
+            while batch := self._batch(suspects):
+                self._pairs += 1
+                try:
+                    self._pair(pairs, batch, is_parallel=is_parallel, profile=False)
+                except _OutOfTimeError:
+                    self._end(suspects, End.TIME, "", "")
+                except (ClosedError, LateError) as error:
+                    self._end(batch, End.ERROR, "head", str(error))
+                self._report()
+                self._stop_early()
         regressed = [
             s for s in suspects if Answer.REGRESSED in self.outcomes[s.test].answers(self._request.design)
         ]
@@ -174,6 +176,11 @@ class _Measuring:
             batch.append(suspect)
         return batch
 
+    def _may_need_more(self, batch: Iterable[Suspect]) -> bool:
+        """Return whether some test of ``batch`` may be open after this pair."""
+        wanted = self._request.pairs or self._request.design.horizon
+        return any(self.outcomes[s.test].pairs + 1 < wanted for s in batch)
+
     def _open(self, suspects: Iterable[Suspect]) -> list[Suspect]:
         return [s for s in suspects if self.outcomes[s.test].end is None]
 
@@ -193,12 +200,16 @@ class _Measuring:
 
     # -- one pair
 
-    def _pair(self, batch: Sequence[Suspect], *, is_parallel: bool, profile: bool) -> None:
+    def _new_pair(self, suspects: Sequence[Suspect], *, is_parallel: bool) -> ProcessPair:
         plan = self._request.plan
-        payload = {**plan.payload, "tests": [s.test for s in batch]}
+        payload = {**plan.payload, "tests": [s.test for s in suspects]}
         seed = self._dice.getrandbits(48)
+        return self._start_pair(replace(plan, payload=payload), seed=seed, parallel=is_parallel)
+
+    def _pair(self, pairs: PairsAhead, batch: Sequence[Suspect], *, is_parallel: bool, profile: bool) -> None:
+        """Measure ``batch`` on the next pair while the one after it starts."""
         began = self._clock()
-        with self._start_pair(replace(plan, payload=payload), seed=seed, parallel=is_parallel) as pair:
+        with pairs.next() as pair:
             ready = {side: self._start(pair, side, batch) for side in SIDES}
             if not all(ready.values()):
                 return
@@ -208,6 +219,9 @@ class _Measuring:
             pinned = [self._say(pair, side, do="pin", cpus=cpus)["ok"] for side in SIDES]
             for suspect in batch:
                 self.outcomes[suspect.test].is_pinned = all(pinned)
+            others = [cpu for cpu in self._cpus.allowed if cpu not in cpus]
+            if others and all(pinned) and not profile and self._may_need_more(batch):
+                pairs.prepare(others)
             lockstep = Lockstep(
                 pair.channels,
                 pace=self._request.pace,
@@ -218,11 +232,12 @@ class _Measuring:
             for suspect in batch:
                 if self.outcomes[suspect.test].end not in (None, End.DECIDED if profile else None):
                     continue
+                if self._clock() >= self._deadline:
+                    raise _OutOfTimeError
                 if not self._test(lockstep, suspect, profile=profile):
                     return
             self._verify(pair, batch)
-            for side in SIDES:
-                pair.channels[side].send({"do": "bye"})
+            pair.farewell(_HANG_SECONDS + _HANG_RUNS * max(s.run_seconds for s in batch))
 
     def _test(self, lockstep: Lockstep, suspect: Suspect, *, profile: bool) -> bool:
         """Measure one test; return whether the processes can go on to the next."""
@@ -230,8 +245,6 @@ class _Measuring:
         began = self._clock()
         seconds = _HANG_SECONDS + _HANG_FACTOR * suspect.call_seconds + _HANG_RUNS * suspect.run_seconds
         left = self._deadline - began
-        if left <= 0:
-            raise _OutOfTimeError
         try:
             pair = lockstep.measure(
                 suspect.test,
@@ -348,7 +361,8 @@ class _Measuring:
     def _profile(self, regressed: Sequence[Suspect], *, is_parallel: bool) -> None:
         """Run one more pair under the profiler, for where to look; nothing depends on it."""
         try:
-            self._pair(regressed, is_parallel=is_parallel, profile=True)
+            with PairsAhead(lambda: self._new_pair(regressed, is_parallel=is_parallel)) as pairs:
+                self._pair(pairs, regressed, is_parallel=is_parallel, profile=True)
         except (_OutOfTimeError, ClosedError, LateError):
             return
 

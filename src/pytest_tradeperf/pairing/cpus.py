@@ -1,7 +1,9 @@
-"""Which CPU both sides share: the one that others left idle most since the last look."""
+"""Which CPU both sides share: the one that others left idle most since the last look; who keeps off it."""
 
 import os
 import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -35,3 +37,16 @@ class QuietCpu:
             return {}
         fields = [line.split() for line in lines if line.startswith("cpu") and line[3:4].isdigit()]
         return {int(f[0][3:]): int(f[4]) for f in fields}
+
+
+@contextmanager
+def kept_on(cpus: Sequence[int]) -> Iterator[None]:
+    """Let processes that the block starts run on ``cpus`` alone, where that is allowed."""
+    before = os.sched_getaffinity(0)
+    with suppress(OSError):
+        os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, before)

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pytest_tradeperf.pairing.parent import COMMAND
-from pytest_tradeperf.pairing.protocol import Channel
+from pytest_tradeperf.pairing.protocol import Channel, ClosedError, LateError
 
 SIDES: Final = ("base", "head")
 
@@ -145,6 +146,17 @@ class ProcessPair:
         except subprocess.TimeoutExpired:
             self._parent.kill()  # the sides die with it
             self._parent.wait()
+
+    def farewell(self, seconds: float) -> None:
+        """Let both sides tear down what tests and hooks have set up, for ``seconds`` at most."""
+        ends = time.monotonic() + seconds
+        for channel in self.channels.values():
+            with suppress(ClosedError):
+                channel.send({"do": "bye"})
+        for channel in self.channels.values():
+            with suppress(ClosedError, LateError):
+                while channel.receive(max(0.0, ends - time.monotonic()))["is"] != "gone":
+                    channel.send({"do": "bye"})  # the first one ended the test it was in
 
     def last_words(self, name: str) -> str:
         """Return the last line that a side printed, or nothing."""

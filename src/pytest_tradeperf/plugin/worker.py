@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 from _pytest.assertion.rewrite import AssertionRewritingHook
@@ -105,7 +105,7 @@ class Worker:
         return kind, f"{type(error).__name__}: {text}{where}"
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+    def pytest_runtestloop(self, session: pytest.Session) -> NoReturn:
         """Serve the controller instead of running the tests in turn."""
         wanted = set(self._payload["tests"])
         found = {test_id(item): item for item in session.items}
@@ -124,7 +124,19 @@ class Worker:
         while (message := self._channel.receive())["do"] != "bye":
             self._channel.send(self._answer(session, message))
         session._setupstate.teardown_exact(None)  # noqa: SLF001 - what runtestprotocol calls
-        return True
+        self._undo_hooks(session)
+        self._channel.send({"is": "gone"})
+        os._exit(0)
+
+    @staticmethod
+    def _undo_hooks(session: pytest.Session) -> None:
+        """Let conftests undo what their hooks did; plug-ins would write their reports a second time."""
+        manager = session.config.pluginmanager
+        others = [
+            p for p in manager.get_plugins() if Path(getattr(p, "__file__", None) or "").name != "conftest.py"
+        ]
+        manager.subset_hook_caller("pytest_sessionfinish", others)(session=session, exitstatus=0)
+        manager.subset_hook_caller("pytest_unconfigure", others)(config=session.config)
 
     def _answer(self, session: pytest.Session, message: Message) -> Message:
         match message["do"]:

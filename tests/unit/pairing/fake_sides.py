@@ -163,7 +163,14 @@ class FakePair:
     """Stands in for ProcessPair."""
 
     def __init__(self, channels: dict[str, FakeChannel]) -> None:
-        self.channels = channels
+        self.channels, self.is_gone = channels, False
+
+    def farewell(self, seconds: float) -> None:
+        del seconds
+        if not self.is_gone:
+            for channel in self.channels.values():
+                channel.send({"do": "bye"})
+        self.is_gone = True
 
     def last_words(self, name: str) -> str:
         return f"words of {name}"

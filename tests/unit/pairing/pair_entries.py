@@ -36,6 +36,16 @@ def tell(context: SideContext) -> None:
             time.sleep(60)
         else:
             context.channel.send({"is": "echo", **message})
+    time.sleep(0.2)
+    Path(f"{context.name}-has-torn-down").touch()
+    context.channel.send({"is": "gone"})
+
+
+def stay(context: SideContext) -> None:
+    """Be inside a test, which a first farewell ends."""
+    assert context.channel.receive()["do"] == "bye"
+    context.channel.send({"is": "done", "outcome": "failed", "message": "aborted"})
+    tell(context)
 
 
 def controller(folder: str) -> None:

@@ -1,10 +1,13 @@
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_sides import FakeTest, pairs_of
 
+from pytest_tradeperf.pairing import ahead
 from pytest_tradeperf.pairing.controller import Progress, Request, Suspect, measure_pairs
+from pytest_tradeperf.pairing.cpus import QuietCpu
 from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome
 from pytest_tradeperf.pairing.pace import Pace
 from pytest_tradeperf.pairing.pair import PairPlan
@@ -54,8 +57,18 @@ def run(
     return outcomes, log
 
 
+@pytest.fixture(autouse=True)
+def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests mean the same on a machine with a single CPU."""
+    monkeypatch.setattr(QuietCpu, "allowed", property(lambda _: [0, 1]))
+
+
 def starts(log: list[Any]) -> list[Any]:
     return [m for who, m in log if who == "start"]
+
+
+def begun(log: list[Any], test: str) -> list[Any]:
+    return [m for who, m in log if who == "base" and m.get("do") == "test" and m["test"] == test]
 
 
 SLOW = FakeTest(call_ns={"base": 1000, "head": 1100})
@@ -68,7 +81,7 @@ def test_tests_leave_when_they_are_decided_and_share_pairs_until_then() -> None:
     assert outcomes["same"].answers(DESIGN) == [Answer.OK]
     assert outcomes["slow"].pairs == DESIGN.fewest
     assert outcomes["same"].pairs < outcomes["slow"].pairs
-    assert len(starts(log)) == DESIGN.fewest + 1, "one more pair runs under the profiler"
+    assert len(starts(log)) == DESIGN.fewest + 2, "one had begun to start, one more runs under the profiler"
     assert starts(log)[-1]["tests"] == ["slow"]
     assert outcomes["slow"].growths[""] == []
 
@@ -83,6 +96,45 @@ def test_a_fixed_number_of_pairs_is_kept_to() -> None:
     outcomes, log = run({"slow": SLOW, "same": SAME}, pairs=5)
     assert [o.pairs for o in outcomes.values()] == [5, 5]
     assert len(starts(log)) == 5
+
+
+def what(log: list[Any]) -> list[str]:
+    """Return what happens on the base: starts and the messages that are no rounds."""
+    said = [m.get("do", who) for who, m in log if who in ("start", "base")]
+    return [do for do in said if do not in ("burst", "finish")]
+
+
+def test_next_pair_starts_on_the_other_cpus_while_one_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = []
+
+    def kept_on(cpus: list[int]) -> AbstractContextManager[None]:
+        others.append(cpus)
+        return nullcontext()
+
+    monkeypatch.setattr(ahead, "kept_on", kept_on)
+    _, log = run({"same": SAME}, pairs=2)
+    assert what(log) == [
+        *("start", "pin", "start", "test", "modules", "bye"),
+        *("pin", "test", "bye"),
+    ]
+    first, _ = (m["cpus"] for who, m in log if who == "base" and m["do"] == "pin")
+    assert [*first, *others[0]] in ([0, 1], [1, 0])
+
+
+def test_pair_that_nobody_needed_is_told_to_end() -> None:
+    outcomes, log = run({"slow": SLOW}, most_regressions=1)
+    pairs = outcomes["slow"].pairs
+    assert what(log).count("start") == what(log).count("bye") == pairs + 2
+
+
+@pytest.mark.parametrize("kind", ["one CPU", "parallel", "not pinned"])
+def test_no_pair_starts_beside_one_that_uses_all_cpus(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    if kind == "one CPU":
+        monkeypatch.setattr(QuietCpu, "allowed", property(lambda _: [3]))
+    test = FakeTest(call_ns={"base": 1000, "head": 1000}, can_be_pinned=kind != "not pinned")
+    suspect = Suspect(test="t", threshold=0.02, call_seconds=1e-6, is_parallel=kind == "parallel")
+    _, log = run({"t": test}, suspects=[suspect], pairs=2)
+    assert what(log) == [*("start", "pin", "test", "modules", "bye"), *("start", "pin", "test", "bye")]
 
 
 def test_waiting_code_is_decided_by_wall_time_and_computing_code_by_cpu_time() -> None:
@@ -125,7 +177,7 @@ def test_long_calls_take_turns_where_no_process_can_be_kept_on_one_cpu() -> None
 def test_long_call_that_fails_at_once_and_in_turns_has_failed() -> None:
     outcomes, log = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6}, breaks={"head": 2})})
     assert (outcomes["t"].end, outcomes["t"].side) == (End.FAILED, "head")
-    assert len(starts(log)) == 2
+    assert len(begun(log, "t")) == 2
 
 
 @pytest.mark.parametrize(
@@ -186,7 +238,8 @@ def test_what_would_take_longer_than_there_is_time_is_not_begun() -> None:
     assert outcomes["slow"].end is End.TIME
     assert "would take about" in outcomes["slow"].message
     assert outcomes["same"].end is End.DECIDED
-    assert all(m["tests"] == ["same"] for m in starts(log))
+    assert begun(log, "same")
+    assert not begun(log, "slow")
 
 
 def test_time_that_runs_out_ends_with_what_there_is() -> None:

@@ -1,8 +1,11 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pytest_tradeperf.pairing.cpus import QuietCpu
+from pytest_tradeperf.pairing.cpus import QuietCpu, kept_on
 
 LINES = "cpu  0 0 0 {total} 0\ncpu0 5 0 0 {a} 0\ncpu1 5 0 0 {b} 0\nintr 1\n"
 
@@ -32,3 +35,19 @@ def test_without_information_any_allowed_cpu_will_do(stat: Path) -> None:
 def test_a_system_without_affinity_pins_nothing(stat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.sched_getaffinity")
     assert QuietCpu(1, stat=stat).choose() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system tells no affinity")
+def test_processes_that_a_block_starts_are_kept_on_its_cpus_and_this_one_is_not() -> None:
+    before = os.sched_getaffinity(0)
+    cpu = max(before)
+    with kept_on([cpu]):
+        command = [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"]
+        assert subprocess.check_output(command, text=True).strip() == f"{{{cpu}}}"
+    assert os.sched_getaffinity(0) == before
+
+
+def test_where_a_cpu_may_not_be_used_the_block_runs_all_the_same() -> None:
+    before = os.sched_getaffinity(0)
+    with kept_on([100_000]):
+        assert os.sched_getaffinity(0) == before

@@ -96,6 +96,30 @@ def test_side_that_hangs_is_late_and_ended_with_its_children(tmp_path: Path) -> 
     assert all_gone([pid, child])
 
 
+def test_both_sides_tear_down_before_they_are_ended(tmp_path: Path) -> None:
+    with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        pair.farewell(60)
+    assert {path.name for path in tmp_path.glob("*-has-torn-down")} == {
+        "base-has-torn-down",
+        "head-has-torn-down",
+    }
+
+
+def test_side_inside_a_test_is_told_twice(tmp_path: Path) -> None:
+    with ProcessPair(plan_in(tmp_path, entry="pair_entries:stay"), seed=1, parallel=False) as pair:
+        pair.farewell(60)
+    assert len(list(tmp_path.glob("*-has-torn-down"))) == 2
+
+
+def test_farewell_to_a_side_that_died_or_hangs_is_short(tmp_path: Path) -> None:
+    with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        for name, last in (("base", "die"), ("head", "hang")):
+            pair.channels[name].receive(60)
+            pair.channels[name].send({"do": last})
+        pair.farewell(0.1)
+    assert not list(tmp_path.glob("*-has-torn-down"))
+
+
 def test_killed_controller_leaves_no_process_behind(tmp_path: Path) -> None:
     command = f"import sys; sys.path[:0] = [{HERE!r}]; import pair_entries; pair_entries.controller({str(tmp_path)!r})"
     with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True) as process:
