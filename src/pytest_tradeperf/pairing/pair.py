@@ -39,6 +39,7 @@ _NOT_INHERITED: Final = (
     "COVERAGE_PROCESS",  # nothing may trace what is timed
 )
 _HEAVY: Final = ("numpy", "pandas", "sqlalchemy", "pydantic", "asyncio", "logging", "email")
+_INSTALLED: Final = ("site-packages", "dist-packages")
 _OWN: Final = (Path(__file__).resolve().parents[1],)
 _PAD_BYTES: Final = 4096
 _PADS: Final = 64
@@ -193,7 +194,9 @@ def preloadable(root: Path, sources: Sequence[str], tooling: Iterable[str]) -> t
     Those of ``tooling`` (what was loaded before the first test) and a few heavy libraries, as long as
     they are installed ones. Sharing them takes most of the start of a pair away.
     """
-    libraries = tuple({f"{path}{os.sep}" for path in (*sysconfig.get_paths().values(), *map(str, _OWN))})
+    shared = [path for path in sys.path if Path(path).name in _INSTALLED]  # that of the system beside an environment's
+    folders = {os.path.realpath(path) for path in (*sysconfig.get_paths().values(), *shared, *_OWN)}
+    libraries = tuple(f"{folder}{os.sep}" for folder in folders)
     excluded = tuple(f"{(root / source).resolve()}" for source in sources)
     wanted = {*tooling, *_HEAVY}
     found = []

@@ -140,6 +140,19 @@ def test_project_code_is_never_preloaded(tmp_path: Path) -> None:
     )
 
 
+def test_libraries_installed_beside_the_environment_are_preloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("dist-packages", "elsewhere"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"lib_in_{folder[:4]}.py").write_text("")
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    for name in ("lib_in_dist", "lib_in_else"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        __import__(name)
+    assert preloadable(tmp_path, ["src"], ["lib_in_dist", "lib_in_else"])[-1:] == ("lib_in_dist",)
+
+
 def test_module_that_drags_in_project_code_is_not_preloaded(tmp_path: Path) -> None:
     (tmp_path / "project" / "src").mkdir(parents=True)
     (tmp_path / "project" / "src" / "pkg.py").write_text("")
