@@ -15,7 +15,6 @@ from pytest_tradeperf.pairing.ahead import PairsAhead
 from pytest_tradeperf.pairing.bursts import TestPair
 from pytest_tradeperf.pairing.cpus import QuietCpu
 from pytest_tradeperf.pairing.lockstep import Lockstep
-from pytest_tradeperf.pairing.metronome import metronome
 from pytest_tradeperf.pairing.outcomes import End, Outcome
 from pytest_tradeperf.pairing.pace import PACE, Pace
 from pytest_tradeperf.pairing.pair import SIDES, PairPlan, ProcessPair
@@ -227,7 +226,7 @@ class _Measuring:
                 pace=self._request.pace,
                 last_words=pair.last_words,
                 profile=profile,
-                together=lambda: metronome(cpus),
+                together=lambda: pair.metronome(cpus),
             )
             for suspect in batch:
                 if self.outcomes[suspect.test].end not in (None, End.DECIDED if profile else None):

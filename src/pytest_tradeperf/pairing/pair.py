@@ -7,14 +7,14 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pytest_tradeperf.pairing.parent import COMMAND
+from pytest_tradeperf.pairing.parent import BEAT, COMMAND, REST
 from pytest_tradeperf.pairing.protocol import Channel, ClosedError, LateError
 
 SIDES: Final = ("base", "head")
@@ -148,6 +148,22 @@ class ProcessPair:
             self._parent.kill()  # the sides die with it
             self._parent.wait()
 
+    @contextmanager
+    def metronome(self, cpus: Sequence[int]) -> Iterator[None]:
+        """Let the kernel change between both sides on ``cpus`` every millisecond while the block runs."""
+        with suppress(OSError):
+            os.sched_setaffinity(self._parent.pid, cpus)
+        self._tell_parent(BEAT)
+        try:
+            yield
+        finally:
+            self._tell_parent(REST)
+
+    def _tell_parent(self, word: bytes) -> None:
+        if self._parent.stdin is not None:
+            with suppress(OSError):  # gone, as its sides, who are missed elsewhere
+                os.write(self._parent.stdin.fileno(), word)
+
     def farewell(self, seconds: float) -> None:
         """Let both sides tear down what tests and hooks have set up, for ``seconds`` at most."""
         ends = time.monotonic() + seconds
@@ -194,7 +210,9 @@ def preloadable(root: Path, sources: Sequence[str], tooling: Iterable[str]) -> t
     Those of ``tooling`` (what was loaded before the first test) and a few heavy libraries, as long as
     they are installed ones. Sharing them takes most of the start of a pair away.
     """
-    shared = [path for path in sys.path if Path(path).name in _INSTALLED]  # that of the system beside an environment's
+    shared = [
+        path for path in sys.path if Path(path).name in _INSTALLED
+    ]  # that of the system beside an environment's
     folders = {os.path.realpath(path) for path in (*sysconfig.get_paths().values(), *shared, *_OWN)}
     libraries = tuple(f"{folder}{os.sep}" for folder in folders)
     excluded = tuple(f"{(root / source).resolve()}" for source in sources)

@@ -2,7 +2,8 @@
 
 It has one thread and has imported nothing of the project, so both sides share hash seed, address
 layout and preloaded libraries; the next pair comes from another parent with others. It waits until
-the controller closes its stdin or dies, then ends both sides with everything they started.
+the controller closes its stdin or dies, then ends both sides with everything they started. While both
+sides run at once it is their metronome.
 """
 
 import gc
@@ -28,7 +29,14 @@ COMMAND: Final = (
 )
 """What ``python -c`` runs; the first argument is the plan file, a second one forbids preloading."""
 
+BEAT: Final = b"+"
+"""Written to the parent's stdin: from now on make the kernel change between the sides."""
+
+REST: Final = b"-"
+"""Written to the parent's stdin: stop that."""
+
 _LOOK_SECONDS: Final = 0.5
+_BEAT_SECONDS: Final = 0.001
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
@@ -78,12 +86,21 @@ def main(plan_file: str, *, preload: bool = True) -> None:
 
 
 def _wait(children: list[int]) -> None:
-    """Return when stdin is closed or both sides have ended."""
-    running = set(children)
+    """Return when stdin is closed or both sides have ended; beat time when told to.
+
+    Left alone the kernel changes between two busy processes of a CPU at its ticks, every 4 ms at 250 Hz.
+    Whatever wakes up there makes it choose anew, and it chooses the one that has had less of the CPU.
+    Linux shares a CPU among sessions first: what woke up in the controller's would hand the CPU to
+    whatever else runs there, so it is this process, of the sides' own session, that does.
+    """
+    running, seconds = set(children), _LOOK_SECONDS
     while running:
-        readable, _, _ = select.select([0], [], [], _LOOK_SECONDS)
-        if readable and not os.read(0, 1):
-            return
+        readable, _, _ = select.select([0], [], [], seconds)
+        if readable:
+            said = os.read(0, 64)
+            if not said:
+                return
+            seconds = _BEAT_SECONDS if said.endswith(BEAT) else _LOOK_SECONDS
         running -= {child for child in running if os.waitpid(child, os.WNOHANG)[0] == child}
 
 

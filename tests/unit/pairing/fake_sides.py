@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,6 +164,10 @@ class FakePair:
 
     def __init__(self, channels: dict[str, FakeChannel]) -> None:
         self.channels, self.is_gone = channels, False
+
+    def metronome(self, cpus: list[int]) -> AbstractContextManager[None]:
+        del cpus
+        return nullcontext()
 
     def farewell(self, seconds: float) -> None:
         del seconds

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,40 @@ def test_farewell_to_a_side_that_died_or_hangs_is_short(tmp_path: Path) -> None:
             pair.channels[name].send({"do": last})
         pair.farewell(0.1)
     assert not list(tmp_path.glob("*-has-torn-down"))
+
+
+def beats(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
+def soon(is_true: Callable[[], bool], seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def stands_still(pid: int) -> bool:
+    before = beats(pid)
+    time.sleep(0.05)
+    return beats(pid) <= before + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_parent_of_the_sides_beats_time_on_their_cpu_within_the_block(tmp_path: Path) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        ready = {name: channel.receive(60) for name, channel in pair.channels.items()}
+        parent = ready["base"]["parent"]
+        assert soon(lambda: stands_still(parent))
+        with pair.metronome([cpu]):
+            before = beats(parent)
+            assert soon(lambda: beats(parent) > before + 20)
+            assert os.sched_getaffinity(parent) == {cpu}
+        assert soon(lambda: stands_still(parent))
+        assert os.getsid(parent) == os.getsid(ready["head"]["pid"]) != os.getsid(0)
 
 
 def test_killed_controller_leaves_no_process_behind(tmp_path: Path) -> None:
