@@ -213,7 +213,7 @@ def preloadable(root: Path, sources: Sequence[str], tooling: Iterable[str]) -> t
     shared = [
         path for path in sys.path if Path(path).name in _INSTALLED
     ]  # that of the system beside an environment's
-    folders = {os.path.realpath(path) for path in (*sysconfig.get_paths().values(), *shared, *_OWN)}
+    folders = {os.path.realpath(path) for path in (*sysconfig.get_paths().values(), *shared, *map(str, _OWN))}
     libraries = tuple(f"{folder}{os.sep}" for folder in folders)
     excluded = tuple(f"{(root / source).resolve()}" for source in sources)
     wanted = {*tooling, *_HEAVY}
