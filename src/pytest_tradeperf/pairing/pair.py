@@ -210,9 +210,8 @@ def preloadable(root: Path, sources: Sequence[str], tooling: Iterable[str]) -> t
     Those of ``tooling`` (what was loaded before the first test) and a few heavy libraries, as long as
     they are installed ones. Sharing them takes most of the start of a pair away.
     """
-    shared = [
-        path for path in sys.path if Path(path).name in _INSTALLED
-    ]  # that of the system beside an environment's
+    # That of the system may lie beside the environment's own.
+    shared = [path for path in sys.path if Path(path).name in _INSTALLED]
     folders = {os.path.realpath(path) for path in (*sysconfig.get_paths().values(), *shared, *map(str, _OWN))}
     libraries = tuple(f"{folder}{os.sep}" for folder in folders)
     excluded = tuple(f"{(root / source).resolve()}" for source in sources)
