@@ -315,6 +315,8 @@ def record(
         outcome = Outcome(test=test, threshold=THRESHOLD)
         outcome.add(pair, is_parallel=False, higher_is_better=frozenset())
         series = outcome.series[""]
+        if not series.ratios.get(series.clock):
+            return  # its clock stood still
         append(
             folder / "pairs.jsonl",
             {

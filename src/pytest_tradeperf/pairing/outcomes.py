@@ -144,26 +144,23 @@ def compare(
     low quartile of each side: waits jitter upwards, and not together. Wall time leaves out what the thread
     spent waiting for a CPU that others had, except for parallel code, whose threads wait for each other.
     """
-    costs = {}
-    for name, rounds in (("base", base), ("head", head)):
-        bursts = [
-            [_cost(c, clock, is_parallel=is_parallel) / rounds.iterations for c in b] for b in rounds.bursts
-        ]
-        if clock is Clock.WALL:
-            # Taken off the CPU beside the clock's two readings, a short round waited longer than it took.
-            bursts = [[cost for cost in burst if cost > 0] for burst in bursts]
-        costs[name] = bursts
-        if min((cost for burst in bursts for cost in burst), default=0.0) <= 0:
-            return None
-    levels = {name: quantile([c for burst in bursts for c in burst], 0.25) for name, bursts in costs.items()}
+    sides = [
+        [[_cost(c, clock, is_parallel=is_parallel) / side.iterations for c in burst] for burst in side.bursts]
+        for side in (base, head)
+    ]
+    # Taken off the CPU beside the clock's two readings, a short round waited longer than it took.
+    moved = [[[cost for cost in burst if cost > 0] for burst in side] for side in sides]
+    turns = [turn for turn in zip(*moved, strict=True) if all(turn)]
+    if not turns:
+        return None
+    before, after = (quantile([cost for turn in turns for cost in turn[side]], 0.25) for side in (0, 1))
     if clock is Clock.CPU:
         # Of short rounds in turns the least disturbed; what ran at once was disturbed at once.
         typical = fmean if base.are_at_once else min
-        turns = {name: [typical(burst) for burst in bursts] for name, bursts in costs.items()}
-        ratio = paired_log_ratio(turns["base"], turns["head"]).value
+        ratio = paired_log_ratio([typical(b) for b, _ in turns], [typical(h) for _, h in turns]).value
     else:
-        ratio = math.log(levels["head"] / levels["base"])
-    return ratio, levels["base"], levels["head"]
+        ratio = math.log(after / before)
+    return ratio, before, after
 
 
 def _cost(cost: tuple[int, int, int], clock: Clock, *, is_parallel: bool) -> int:

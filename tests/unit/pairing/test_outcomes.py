@@ -1,3 +1,4 @@
+import math
 import random
 
 import pytest
@@ -61,6 +62,13 @@ def test_wall_noise_of_both_sides_is_no_regression(noise: float) -> None:
 
 def test_growing_cpu_time_is_not_hidden_by_a_noisy_wall_clock() -> None:
     assert measured(1, cpu=1.05, noise=0.1).answers(DESIGN) == [Answer.REGRESSED]
+
+
+def test_turn_in_which_a_clock_stood_still_is_left_out() -> None:
+    base = Rounds(bursts=[[(100, 100, 0)], [(100, 100, 0)]])
+    head = Rounds(bursts=[[(110, 0, 0)], [(110, 110, 0)]])
+    assert compare(base, head, Clock.CPU, is_parallel=False) == (pytest.approx(math.log(1.1)), 100, 110)
+    assert compare(base, Rounds(bursts=[[(1, 0, 0)]] * 2), Clock.CPU, is_parallel=False) is None
 
 
 def test_wall_time_leaves_out_rounds_that_waited_longer_for_a_cpu_than_they_took() -> None:
