@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pytest_tradeperf.errors import UnavailableError
 from pytest_tradeperf.model import Better, Json, Kind, Measurement, Metric, TestRecord
-from pytest_tradeperf.pairing.controller import OnPair, OnProgress, Request, Suspect, measure_pairs
+from pytest_tradeperf.pairing.controller import measure_pairs
 from pytest_tradeperf.pairing.folders import session_folder
 from pytest_tradeperf.pairing.materialise import (
     describe_generated,
@@ -19,6 +19,7 @@ from pytest_tradeperf.pairing.materialise import (
 )
 from pytest_tradeperf.pairing.outcomes import WAIT_SHARE, Clock, End, Outcome
 from pytest_tradeperf.pairing.pair import PairPlan, interpreter_flags, preloadable
+from pytest_tradeperf.pairing.request import OnPair, OnProgress, Request, Suspect
 from pytest_tradeperf.pairing.trees import SourceTree
 from pytest_tradeperf.stats.sequential import Design
 

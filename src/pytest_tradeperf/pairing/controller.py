@@ -8,20 +8,20 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, Final
 
 from pytest_tradeperf.pairing.ahead import PairsAhead
-from pytest_tradeperf.pairing.bursts import TestPair
 from pytest_tradeperf.pairing.cpus import QuietCpu
 from pytest_tradeperf.pairing.lockstep import Lockstep
-from pytest_tradeperf.pairing.outcomes import End, Outcome
-from pytest_tradeperf.pairing.pace import PACE, Pace
-from pytest_tradeperf.pairing.pair import SIDES, PairPlan, ProcessPair
+from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome
+from pytest_tradeperf.pairing.pair import SIDES, ProcessPair
 from pytest_tradeperf.pairing.profiles import growths
 from pytest_tradeperf.pairing.protocol import ClosedError, LateError, Message
+from pytest_tradeperf.pairing.request import OnPair, OnProgress, Progress, Request, Suspect
 from pytest_tradeperf.pairing.sides import Trouble, TroubleError
-from pytest_tradeperf.stats.sequential import Answer, Design
+from pytest_tradeperf.stats.sequential import Answer
 
 _START_SECONDS: Final = 120.0
 _HANG_SECONDS: Final = 5.0
@@ -37,55 +37,6 @@ _CALLS: Final = 8.0
 """Calls of a long test that one pair makes: first calls, two rounds on both sides, and set-up besides."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
-    """One test to measure: its allowed change, and what the test loop knows of it.
-
-    ``call_seconds`` is the timed part alone, ``run_seconds`` all that a run took, with the set-up of every
-    fixture it uses. One that ``records_times`` reads clocks itself, which would run on for the other side.
-    """
-
-    test: str
-    threshold: float
-    call_seconds: float = 0.1
-    run_seconds: float = 0.0
-    parts: int = 1
-    is_parallel: bool = False
-    records_times: bool = False
-    higher_is_better: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to measure and how far to go.
-
-    ``design`` says how one timing is decided. With ``pairs`` every test gets exactly that many,
-    decided or not. ``most_regressions`` ends the measuring when so many tests have regressed (0: never).
-    """
-
-    suspects: tuple[Suspect, ...]
-    plan: PairPlan
-    design: Design
-    seconds: float
-    seed: int
-    pace: Pace = PACE
-    pairs: int | None = None
-    most_regressions: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where the measuring stands: ``test`` is the one that looks worst, ``change`` its estimate."""
-
-    pairs: int
-    pending: int
-    test: str
-    change: float | None
-    seconds_left: float
-
-
-OnProgress = Callable[[Progress], None]
-OnPair = Callable[[str, TestPair], None]
 StartPair = Callable[..., ProcessPair]
 
 
@@ -233,7 +184,9 @@ class _Measuring:
                     continue
                 if self._clock() >= self._deadline:
                     raise _OutOfTimeError
-                if not self._test(lockstep, suspect, profile=profile):
+                with pair.kept_awake(cpus) if self._waits(suspect) else nullcontext():
+                    can_go_on = self._test(lockstep, suspect, profile=profile)
+                if not can_go_on:
                     return
             self._verify(pair, batch)
             pair.farewell(_HANG_SECONDS + _HANG_RUNS * max(s.run_seconds for s in batch))
@@ -288,6 +241,12 @@ class _Measuring:
         """Return whether both sides may run a test at once, which compares them only on one CPU."""
         is_apart = suspect.is_parallel or suspect.records_times or suspect.test in self._taking_turns
         return self.outcomes[suspect.test].is_pinned and not is_apart
+
+    def _waits(self, suspect: Suspect) -> bool:
+        """Return whether a test, as earlier pairs showed, waits on the one CPU of its sides."""
+        outcome = self.outcomes[suspect.test]
+        is_waiting = any(series.clock is Clock.WALL for series in outcome.series.values())
+        return is_waiting and outcome.is_pinned and not suspect.is_parallel
 
     # -- starting and verifying
 

@@ -8,13 +8,13 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pytest_tradeperf.pairing.parent import BEAT, COMMAND, REST
+from pytest_tradeperf.pairing.parent import BEAT, COMMAND, REST, SLEEP, WATCH
 from pytest_tradeperf.pairing.protocol import Channel, ClosedError, LateError
 
 SIDES: Final = ("base", "head")
@@ -148,20 +148,27 @@ class ProcessPair:
             self._parent.kill()  # the sides die with it
             self._parent.wait()
 
-    @contextmanager
-    def metronome(self, cpus: Sequence[int]) -> Iterator[None]:
+    def metronome(self, cpus: Sequence[int]) -> AbstractContextManager[None]:
         """Let the kernel change between both sides on ``cpus`` every millisecond while the block runs."""
+        return self._told(cpus, BEAT, REST)
+
+    def kept_awake(self, cpus: Sequence[int]) -> AbstractContextManager[None]:
+        """Let ``cpus`` not idle while the block runs, so that whoever waits there wakes up in time."""
+        return self._told(cpus, WATCH, SLEEP)
+
+    @contextmanager
+    def _told(self, cpus: Sequence[int], first: bytes, last: bytes) -> Iterator[None]:
         with suppress(OSError):
             os.sched_setaffinity(self._parent.pid, cpus)
-        self._tell_parent(BEAT)
+        self._tell_parent(first)
         try:
             yield
         finally:
-            self._tell_parent(REST)
+            self._tell_parent(last)
 
     def _tell_parent(self, word: bytes) -> None:
         if self._parent.stdin is not None:
-            with suppress(OSError):  # gone, as its sides, who are missed elsewhere
+            with suppress(OSError, ValueError):  # gone, as its sides, who are missed elsewhere
                 os.write(self._parent.stdin.fileno(), word)
 
     def farewell(self, seconds: float) -> None:

@@ -3,7 +3,7 @@
 It has one thread and has imported nothing of the project, so both sides share hash seed, address
 layout and preloaded libraries; the next pair comes from another parent with others. It waits until
 the controller closes its stdin or dies, then ends both sides with everything they started. While both
-sides run at once it is their metronome.
+sides run at once it is their metronome, and while a test waits it can keep the CPU awake.
 """
 
 import gc
@@ -30,10 +30,12 @@ COMMAND: Final = (
 """What ``python -c`` runs; the first argument is the plan file, a second one forbids preloading."""
 
 BEAT: Final = b"+"
-"""Written to the parent's stdin: from now on make the kernel change between the sides."""
-
 REST: Final = b"-"
-"""Written to the parent's stdin: stop that."""
+"""Written to the parent's stdin: make the kernel change between the sides from now on, and no more."""
+
+WATCH: Final = b"w"
+SLEEP: Final = b"s"
+"""Written to the parent's stdin: keep the CPU awake from now on, and no more."""
 
 _LOOK_SECONDS: Final = 0.5
 _BEAT_SECONDS: Final = 0.001
@@ -93,15 +95,44 @@ def _wait(children: list[int]) -> None:
     Linux shares a CPU among sessions first: what woke up in the controller's would hand the CPU to
     whatever else runs there, so it is this process, of the sides' own session, that does.
     """
-    running, seconds = set(children), _LOOK_SECONDS
+    running, seconds, watcher = set(children), _LOOK_SECONDS, 0
     while running:
         readable, _, _ = select.select([0], [], [], seconds)
         if readable:
             said = os.read(0, 64)
             if not said:
                 return
-            seconds = _BEAT_SECONDS if said.endswith(BEAT) else _LOOK_SECONDS
+            for word in (said[i : i + 1] for i in range(len(said))):
+                if word in (BEAT, REST):
+                    seconds = _BEAT_SECONDS if word == BEAT else _LOOK_SECONDS
+                elif word == WATCH:
+                    watcher = _watch()
+                elif watcher:
+                    os.kill(watcher, signal.SIGKILL)
+                    os.waitpid(watcher, 0)
         running -= {child for child in running if os.waitpid(child, os.WNOHANG)[0] == child}
+
+
+def _watch() -> int:
+    """Fork a process that keeps the CPU from idling, and from waking up late, without taking it from anybody.
+
+    Linux runs it when nothing else is to run. Where it shares a CPU among sessions first, it must be a
+    session of its own and of the least weight, or what it burns would count as the sides'.
+    """
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    try:
+        die_with_parent(signal.SIGKILL)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        os.setsid()
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text("19", encoding="ascii")
+        while os.getppid() == parent:
+            pass
+    finally:
+        os._exit(0)
 
 
 def _fork(plan: dict[str, Any], name: str) -> int:

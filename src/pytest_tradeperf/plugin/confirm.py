@@ -19,9 +19,9 @@ from pytest_tradeperf.confirmation.rows import rows
 from pytest_tradeperf.errors import RevisionError, UnavailableError
 from pytest_tradeperf.gate.judge import Pending, allowed
 from pytest_tradeperf.model import Row, TestRecord, Verdict
-from pytest_tradeperf.pairing.controller import Progress
 from pytest_tradeperf.pairing.materialise import is_available
 from pytest_tradeperf.pairing.outcomes import End
+from pytest_tradeperf.pairing.request import Progress
 from pytest_tradeperf.pairing.trees import (
     SourceTree,
     resolve_revision,

@@ -169,6 +169,12 @@ class FakePair:
         del cpus
         return nullcontext()
 
+    @contextmanager
+    def kept_awake(self, cpus: list[int]) -> Iterator[None]:
+        self.channels["base"].log.append(("base", {"do": "watch", "cpus": cpus}))
+        yield
+        self.channels["base"].log.append(("base", {"do": "sleep"}))
+
     def farewell(self, seconds: float) -> None:
         del seconds
         if not self.is_gone:

@@ -6,11 +6,12 @@ import pytest
 from fake_sides import FakeTest, pairs_of
 
 from pytest_tradeperf.pairing import ahead
-from pytest_tradeperf.pairing.controller import Progress, Request, Suspect, measure_pairs
+from pytest_tradeperf.pairing.controller import measure_pairs
 from pytest_tradeperf.pairing.cpus import QuietCpu
 from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome
 from pytest_tradeperf.pairing.pace import Pace
 from pytest_tradeperf.pairing.pair import PairPlan
+from pytest_tradeperf.pairing.request import Progress, Request, Suspect
 from pytest_tradeperf.stats.sequential import Answer, Design
 
 DESIGN = Design(alpha=0.01)
@@ -142,6 +143,17 @@ def test_waiting_code_is_decided_by_wall_time_and_computing_code_by_cpu_time() -
     outcomes, _ = run({"waiting": waiting, "same": SAME})
     assert outcomes["waiting"].series[""].clock is Clock.WALL
     assert outcomes["same"].series[""].clock is Clock.CPU
+
+
+def test_cpu_is_kept_awake_for_code_that_was_seen_to_wait() -> None:
+    tests = {"waiting": FakeTest(call_ns={"base": 1e6, "head": 1e6}, cpu_share=0.1), "same": SAME}
+    _, log = run(tests, pairs=2)
+    assert [do for do in what(log) if do in ("watch", "sleep", "test")] == [
+        *("test", "test"),
+        *("watch", "test", "sleep", "test"),
+    ]
+    pins = [m["cpus"] for who, m in log if who == "base" and m["do"] == "pin"]
+    assert [m["cpus"] for who, m in log if m.get("do") == "watch"] == pins[1:]
 
 
 def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:

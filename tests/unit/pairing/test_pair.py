@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,28 @@ def test_parent_of_the_sides_beats_time_on_their_cpu_within_the_block(tmp_path: 
             assert os.sched_getaffinity(parent) == {cpu}
         assert soon(lambda: stands_still(parent))
         assert os.getsid(parent) == os.getsid(ready["head"]["pid"]) != os.getsid(0)
+
+
+def children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("is_ended_first", [False, True])
+def test_cpu_is_kept_awake_by_what_runs_when_nobody_else_does(tmp_path: Path, is_ended_first: bool) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    with ExitStack() as stack, ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        ready = [channel.receive(60) for channel in pair.channels.values()]
+        parent, sides = ready[0]["parent"], {side["pid"] for side in ready}
+        with stack if is_ended_first else nullcontext():
+            stack.enter_context(pair.kept_awake([cpu]))
+            assert soon(lambda: len(children(parent)) == 3)
+            (watcher,) = children(parent) - sides
+            assert soon(lambda: os.sched_getscheduler(watcher) == os.SCHED_IDLE)
+            assert os.sched_getaffinity(watcher) == {cpu}
+        if is_ended_first:
+            assert soon(lambda: children(parent) == sides)
+    assert all_gone([watcher])
 
 
 def test_killed_controller_leaves_no_process_behind(tmp_path: Path) -> None:
