@@ -1,5 +1,6 @@
 """Measuring timings in pairs against the accepted code, or against a revision."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_tradeperf.errors import UnavailableError
+from pytest_tradeperf.measures.machine import cpu_quota
 from pytest_tradeperf.model import Better, Json, Kind, Measurement, Metric, TestRecord
 from pytest_tradeperf.pairing.controller import measure_pairs
 from pytest_tradeperf.pairing.folders import session_folder
@@ -157,6 +159,7 @@ def measure_against(
             seed=arena.seed,
             pairs=pairs,
             most_regressions=arena.most_regressions,
+            quota=cpu_quota() or math.inf,
         )
         outcomes = measure_pairs(request, on_progress=on_progress, on_pair=on_pair)
     for outcome in outcomes.values():

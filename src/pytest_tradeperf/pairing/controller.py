@@ -12,6 +12,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
+import psutil
+
 from pytest_tradeperf.pairing.ahead import PairsAhead
 from pytest_tradeperf.pairing.cpus import QuietCpu
 from pytest_tradeperf.pairing.lockstep import Lockstep
@@ -73,7 +75,7 @@ class _Measuring:
         self._request, self._on_progress, self._on_pair = request, on_progress, on_pair
         self._clock, self._deadline = clock, clock() + request.seconds
         self._dice = random.Random(request.seed)
-        self._cpus = QuietCpu(request.seed)
+        self._cpus = QuietCpu(request.seed, quota=request.quota)
         self._is_verified = False
         self._taking_turns: set[str] = set()
         self._costs = {
@@ -166,12 +168,13 @@ class _Measuring:
             self._start_cost = self._clock() - began
             self._compare_collections(batch, ready)
             cpus = self._cpus.allowed if is_parallel else self._cpus.choose()
-            pinned = [self._say(pair, side, do="pin", cpus=cpus)["ok"] for side in SIDES]
+            others = self._cpus.allowed
+            pinned = [self._say(pair, side, do="pin", cpus=cpus, others=others)["ok"] for side in SIDES]
             for suspect in batch:
                 self.outcomes[suspect.test].is_pinned = all(pinned)
-            others = [cpu for cpu in self._cpus.allowed if cpu not in cpus]
-            if others and all(pinned) and not profile and self._may_need_more(batch):
-                pairs.prepare(others)
+            free = self._cpus.beside(cpus)
+            if free and all(pinned) and _has_room(ready) and not profile and self._may_need_more(batch):
+                pairs.prepare(free)
             lockstep = Lockstep(
                 pair.channels,
                 pace=self._request.pace,
@@ -189,7 +192,14 @@ class _Measuring:
                 if not can_go_on:
                     return
             self._verify(pair, batch)
-            pair.farewell(_HANG_SECONDS + _HANG_RUNS * max(s.run_seconds for s in batch))
+            self._part(pair, batch)
+
+    def _part(self, pair: ProcessPair, batch: Sequence[Suspect]) -> None:
+        """End a pair; what its fixtures take for tearing down counts as part of its start."""
+        began = self._clock()
+        seconds = _HANG_RUNS * max(suspect.run_seconds for suspect in batch)
+        pair.farewell(min(seconds, max(self._deadline - began, 0.0)) + _HANG_SECONDS)
+        self._start_cost += self._clock() - began
 
     def _test(self, lockstep: Lockstep, suspect: Suspect, *, profile: bool) -> bool:
         """Measure one test; return whether the processes can go on to the next."""
@@ -246,7 +256,8 @@ class _Measuring:
         """Return whether a test, as earlier pairs showed, waits on the one CPU of its sides."""
         outcome = self.outcomes[suspect.test]
         is_waiting = any(series.clock is Clock.WALL for series in outcome.series.values())
-        return is_waiting and outcome.is_pinned and not suspect.is_parallel
+        is_on_one_cpu = outcome.is_pinned and not suspect.is_parallel
+        return is_waiting and is_on_one_cpu and self._cpus.may_stay_awake
 
     # -- starting and verifying
 
@@ -350,6 +361,12 @@ _ENDS: Final = {
     Trouble.LATE: End.ERROR,
     Trouble.CLOSED: End.ERROR,
 }
+
+
+def _has_room(ready: dict[str, Any]) -> bool:
+    """Return whether another pair as large as this one may start beside it; a GPU is not shared."""
+    needed = sum(said["bytes"] for said in ready.values())
+    return not any(said["device"] for said in ready.values()) and needed < psutil.virtual_memory().available
 
 
 def _end_of_problem(kind: str, side: str) -> End:

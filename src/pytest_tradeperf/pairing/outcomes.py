@@ -12,6 +12,9 @@ from pytest_tradeperf.stats.estimators import quantile
 from pytest_tradeperf.stats.sequential import Answer, Design, Look
 from pytest_tradeperf.stats.turns import paired_log_ratio
 
+_MOVED: Final = 0.9
+"""Part of the turns in which CPU time must have moved on both sides; a clock of coarse ticks says nothing."""
+
 WAIT_SHARE: Final = 0.1
 """Part of a timing's alpha kept for waiting added to CPU-bound code; the deciding clock has the rest.
 
@@ -148,10 +151,11 @@ def compare(
         [[_cost(c, clock, is_parallel=is_parallel) / side.iterations for c in burst] for burst in side.bursts]
         for side in (base, head)
     ]
-    # Taken off the CPU beside the clock's two readings, a short round waited longer than it took.
-    moved = [[[cost for cost in burst if cost > 0] for burst in side] for side in sides]
-    turns = [turn for turn in zip(*moved, strict=True) if all(turn)]
-    if not turns:
+    if clock is Clock.WALL:
+        # Taken off the CPU beside the clock's two readings, a short round waited longer than it took.
+        sides = [[[cost for cost in burst if cost > 0] for burst in side] for side in sides]
+    turns = [turn for turn in zip(*sides, strict=True) if all(turn) and min(map(min, turn)) > 0]
+    if not turns or (clock is Clock.CPU and len(turns) < _MOVED * len(base.bursts)):
         return None
     before, after = (quantile([cost for turn in turns for cost in turn[side]], 0.25) for side in (0, 1))
     if clock is Clock.CPU:

@@ -82,6 +82,7 @@ class ProcessPair:
         self._plan = plan
         self._random = random.Random(seed)
         self._parallel = parallel
+        self._has_parted = False
         self.outputs = {name: plan.scratch / f"{name}-{seed:x}.txt" for name in SIDES}
 
     def __enter__(self) -> Self:
@@ -113,9 +114,10 @@ class ProcessPair:
             },
         }
         plan_file = plan.scratch / f"plan-{dice.getrandbits(32):08x}.json"
-        plan_file.write_text(json.dumps(given), encoding="utf-8")
+        ours = [fd for down, up in pipes.values() for fd in (up[0], down[1])]
         theirs = [fd for down, up in pipes.values() for fd in (down[0], up[1])]
         try:
+            plan_file.write_text(json.dumps(given), encoding="utf-8")
             with (plan.scratch / "parent.txt").open("ab") as complaints:
                 self._parent = subprocess.Popen(
                     [sys.executable, *plan.flags, "-c", COMMAND, str(plan_file)],
@@ -127,6 +129,10 @@ class ProcessPair:
                     pass_fds=theirs,
                     start_new_session=True,
                 )
+        except BaseException:
+            for fd in ours:
+                os.close(fd)
+            raise
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -172,7 +178,10 @@ class ProcessPair:
                 os.write(self._parent.stdin.fileno(), word)
 
     def farewell(self, seconds: float) -> None:
-        """Let both sides tear down what tests and hooks have set up, for ``seconds`` at most."""
+        """Let both sides tear their fixtures down, for ``seconds`` at most; said again it does nothing."""
+        if self._has_parted:
+            return
+        self._has_parted = True
         ends = time.monotonic() + seconds
         for channel in self.channels.values():
             with suppress(ClosedError):

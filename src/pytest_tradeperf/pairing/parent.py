@@ -95,7 +95,8 @@ def _wait(children: list[int]) -> None:
     Linux shares a CPU among sessions first: what woke up in the controller's would hand the CPU to
     whatever else runs there, so it is this process, of the sides' own session, that does.
     """
-    running, seconds, watcher = set(children), _LOOK_SECONDS, 0
+    running, seconds = set(children), _LOOK_SECONDS
+    watchers: set[int] = set()
     while running:
         readable, _, _ = select.select([0], [], [], seconds)
         if readable:
@@ -106,11 +107,17 @@ def _wait(children: list[int]) -> None:
                 if word in (BEAT, REST):
                     seconds = _BEAT_SECONDS if word == BEAT else _LOOK_SECONDS
                 elif word == WATCH:
-                    watcher = _watch()
-                elif watcher:
-                    os.kill(watcher, signal.SIGKILL)
-                    os.waitpid(watcher, 0)
-        running -= {child for child in running if os.waitpid(child, os.WNOHANG)[0] == child}
+                    with suppress(OSError):  # no more processes may be started; the CPU idles then
+                        watchers.add(_watch())
+                else:
+                    for watcher in watchers:
+                        os.kill(watcher, signal.SIGKILL)
+        running -= _ended(running)
+        watchers -= _ended(watchers)
+
+
+def _ended(children: set[int]) -> set[int]:
+    return {child for child in children if os.waitpid(child, os.WNOHANG)[0] == child}
 
 
 def _watch() -> int:

@@ -1,5 +1,6 @@
 """What the gate asks of the pairs, and what it hears while they measure."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class Request:
 
     ``design`` says how one timing is decided. With ``pairs`` every test gets exactly that many,
     decided or not. ``most_regressions`` ends the measuring when so many tests have regressed (0: never).
+    ``quota`` is how many CPUs' time a container grants.
     """
 
     suspects: tuple[Suspect, ...]
@@ -43,6 +45,7 @@ class Request:
     pace: Pace = PACE
     pairs: int | None = None
     most_regressions: int = 0
+    quota: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

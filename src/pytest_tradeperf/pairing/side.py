@@ -6,6 +6,7 @@ Schedules for ``measures.rounds``; the part that knows pytest is ``plugin.worker
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -134,12 +135,16 @@ def trim() -> None:
         _MALLOC_TRIM(0)
 
 
-def pin(cpus: list[int]) -> bool:
-    """Keep this process on ``cpus``; False where that is not allowed or not known."""
+def pin(cpus: list[int], *, others: list[int]) -> bool:
+    """Keep this thread on ``cpus``, those started before on ``others``; False where that cannot be done."""
     if sys.platform != "linux":
         return False
     try:
         os.sched_setaffinity(0, cpus)
     except OSError:
         return False
+    for thread in Path("/proc/self/task").iterdir():
+        if int(thread.name) != threading.get_native_id():
+            with suppress(OSError):  # ended meanwhile
+                os.sched_setaffinity(int(thread.name), others)
     return True

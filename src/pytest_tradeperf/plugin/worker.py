@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import psutil
 import pytest
 from _pytest.assertion.rewrite import AssertionRewritingHook
 from _pytest.runner import runtestprotocol  # as plugin.reports
@@ -119,29 +120,25 @@ class Worker:
                 "tests": list(self._items),
                 "problems": self._problems,
                 "absent": self._redirect.absent,
+                "bytes": psutil.Process().memory_info().rss,
+                "device": side.holds_device(),
             }
         )
         while (message := self._channel.receive())["do"] != "bye":
             self._channel.send(self._answer(session, message))
-        session._setupstate.teardown_exact(None)  # noqa: SLF001 - what runtestprotocol calls
-        self._undo_hooks(session)
-        self._channel.send({"is": "gone"})
-        os._exit(0)
-
-    @staticmethod
-    def _undo_hooks(session: pytest.Session) -> None:
-        """Let conftests undo what their hooks did; plug-ins would write their reports a second time."""
-        manager = session.config.pluginmanager
-        others = [
-            p for p in manager.get_plugins() if Path(getattr(p, "__file__", None) or "").name != "conftest.py"
-        ]
-        manager.subset_hook_caller("pytest_sessionfinish", others)(session=session, exitstatus=0)
-        manager.subset_hook_caller("pytest_unconfigure", others)(config=session.config)
+        try:
+            with suppress(BaseException):  # as of a file that the other side has removed already
+                session._setupstate.teardown_exact(None)  # noqa: SLF001 - what runtestprotocol calls
+            self._channel.send({"is": "gone"})
+        finally:
+            os._exit(
+                0
+            )  # hooks that end a session would write its reports again, and undo what it still needs
 
     def _answer(self, session: pytest.Session, message: Message) -> Message:
         match message["do"]:
             case "pin":
-                return {"is": "pinned", "ok": side.pin(message["cpus"])}
+                return {"is": "pinned", "ok": side.pin(message["cpus"], others=message["others"])}
             case "modules":
                 right, wrong = self._redirect.loaded()
                 return {"is": "modules", "right": right, "wrong": wrong}

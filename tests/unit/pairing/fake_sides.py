@@ -198,6 +198,7 @@ def pairs_of(
     @contextmanager
     def start(plan: Any, *, seed: int, parallel: bool) -> Iterator[FakePair]:
         log.append(("start", {"tests": plan.payload["tests"], "seed": seed, "parallel": parallel}))
-        yield FakePair({s: FakeChannel(s, tests, log, (ready or usual)(s)) for s in ("base", "head")})
+        first = {s: {"bytes": 1, "device": False} | (ready or usual)(s) for s in ("base", "head")}
+        yield FakePair({s: FakeChannel(s, tests, log, first[s]) for s in first})
 
     return start

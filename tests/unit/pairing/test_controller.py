@@ -1,3 +1,4 @@
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def run(
         pace=Pace(side_ns=4_000_000),
         pairs=more.pop("pairs", None),
         most_regressions=more.pop("most_regressions", 0),
+        quota=more.pop("quota", math.inf),
     )
     outcomes = measure_pairs(request, clock=Clockwork(step), start_pair=pairs_of(tests, log, ready), **more)
     return outcomes, log
@@ -128,13 +130,20 @@ def test_pair_that_nobody_needed_is_told_to_end() -> None:
     assert what(log).count("start") == what(log).count("bye") == pairs + 2
 
 
-@pytest.mark.parametrize("kind", ["one CPU", "parallel", "not pinned"])
-def test_no_pair_starts_beside_one_that_uses_all_cpus(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["one CPU", "quota", "parallel", "not pinned", "large", "holds a GPU"])
+def test_no_pair_starts_beside_one_that_leaves_it_nothing(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     if kind == "one CPU":
         monkeypatch.setattr(QuietCpu, "allowed", property(lambda _: [3]))
     test = FakeTest(call_ns={"base": 1000, "head": 1000}, can_be_pinned=kind != "not pinned")
     suspect = Suspect(test="t", threshold=0.02, call_seconds=1e-6, is_parallel=kind == "parallel")
-    _, log = run({"t": test}, suspects=[suspect], pairs=2)
+
+    def ready(side: str) -> dict[str, Any]:
+        said = {"is": "ready", "tests": ["t"], "problems": {}, "absent": {}}
+        size = 10**18 if (kind, side) == ("large", "head") else 1
+        return said | {"bytes": size, "device": (kind, side) == ("holds a GPU", "base")}
+
+    quota = 1.5 if kind == "quota" else math.inf
+    _, log = run({"t": test}, suspects=[suspect], pairs=2, ready=ready, quota=quota)
     assert what(log) == [*("start", "pin", "test", "modules", "bye"), *("start", "pin", "test", "bye")]
 
 
@@ -154,6 +163,12 @@ def test_cpu_is_kept_awake_for_code_that_was_seen_to_wait() -> None:
     ]
     pins = [m["cpus"] for who, m in log if who == "base" and m["do"] == "pin"]
     assert [m["cpus"] for who, m in log if m.get("do") == "watch"] == pins[1:]
+
+
+def test_cpu_whose_time_is_limited_is_not_kept_awake() -> None:
+    waiting = FakeTest(call_ns={"base": 1e6, "head": 1e6}, cpu_share=0.1)
+    _, log = run({"waiting": waiting}, pairs=2, quota=1.5)
+    assert "watch" not in what(log)
 
 
 def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:

@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -35,6 +36,16 @@ def test_without_information_any_allowed_cpu_will_do(stat: Path) -> None:
 def test_a_system_without_affinity_pins_nothing(stat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.sched_getaffinity")
     assert QuietCpu(1, stat=stat).choose() == []
+
+
+@pytest.mark.parametrize(("quota", "free"), [(math.inf, [2, 4]), (2.5, [2]), (1.9, []), (0.5, [])])
+def test_only_so_many_cpus_are_busy_as_a_quota_grants(
+    monkeypatch: pytest.MonkeyPatch, quota: float, free: list[int]
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {4, 2, 1}, raising=False)
+    cpus = QuietCpu(1, quota=quota)
+    assert cpus.beside([1]) == free
+    assert cpus.may_stay_awake is (quota >= 2)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system tells no affinity")

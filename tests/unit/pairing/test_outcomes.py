@@ -64,11 +64,13 @@ def test_growing_cpu_time_is_not_hidden_by_a_noisy_wall_clock() -> None:
     assert measured(1, cpu=1.05, noise=0.1).answers(DESIGN) == [Answer.REGRESSED]
 
 
-def test_turn_in_which_a_clock_stood_still_is_left_out() -> None:
-    base = Rounds(bursts=[[(100, 100, 0)], [(100, 100, 0)]])
-    head = Rounds(bursts=[[(110, 0, 0)], [(110, 110, 0)]])
-    assert compare(base, head, Clock.CPU, is_parallel=False) == (pytest.approx(math.log(1.1)), 100, 110)
-    assert compare(base, Rounds(bursts=[[(1, 0, 0)]] * 2), Clock.CPU, is_parallel=False) is None
+@pytest.mark.parametrize(("stood_still", "found"), [(1, 1.1), (2, None)])
+def test_few_turns_in_which_a_clock_stood_still_are_left_out(stood_still: int, found: float | None) -> None:
+    base = Rounds(bursts=[[(100, 100, 0)] * 2] * 19)
+    moved = 19 - stood_still
+    head = Rounds(bursts=[[(110, 110, 0), (110, 0, 0)]] * stood_still + [[(110, 110, 0)] * 2] * moved)
+    compared = compare(base, head, Clock.CPU, is_parallel=False)
+    assert compared == (found and (pytest.approx(math.log(found)), 100, 110))
 
 
 def test_wall_time_leaves_out_rounds_that_waited_longer_for_a_cpu_than_they_took() -> None:

@@ -1,3 +1,5 @@
+import sys
+import threading
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +109,7 @@ def test_affinity_that_is_not_allowed_is_no_error(monkeypatch: pytest.MonkeyPatc
         raise PermissionError(pid, cpus)
 
     monkeypatch.setattr("os.sched_setaffinity", refuse, raising=False)
-    assert side.pin([0]) is False
+    assert side.pin([0], others=[0]) is False
 
 
 def test_kernel_that_does_not_tell_the_run_queue_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,3 +123,20 @@ def test_kernel_that_does_not_tell_the_run_queue_costs_nothing(monkeypatch: pyte
 def test_time_in_the_run_queue_never_falls() -> None:
     queue = side.RunQueue()
     assert 0 <= queue.delay_ns() <= queue.delay_ns()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="affinity is Linux's")
+def test_threads_started_before_may_run_where_others_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: dict[int, list[int]] = {}
+    monkeypatch.setattr("os.sched_setaffinity", lambda thread, cpus: moved.update({thread: cpus}))
+    is_over = threading.Event()
+    thread = threading.Thread(target=is_over.wait)
+    thread.start()
+    try:
+        assert side.pin([1], others=[0, 1])
+    finally:
+        is_over.set()
+        thread.join()
+    assert moved[0] == [1]
+    assert moved[thread.native_id or 0] == [0, 1]
+    assert threading.get_native_id() not in moved
