@@ -113,6 +113,12 @@ def test_wall_time_that_grows_alone_is_judged_itself(
     assert found.change == pytest.approx(0.083, abs=1e-3)
 
 
+def test_wall_time_decided_before_cpu_time_is_not_called_waiting() -> None:
+    result = both(0.0, 0.08, 16, End.DECIDED)
+    result.series[""].ratios[Clock.CPU] = [0.0, 0.08] * 8
+    assert row(result, WALL).note.endswith("; by wall time, CPU time is undecided")
+
+
 def test_falling_rate_is_a_regression_with_a_negative_change() -> None:
     found = row(outcome(0.05, name="=rate", clock=Clock.VALUE, end=End.DECIDED), RATE)
     assert found.verdict is Verdict.REGRESSED

@@ -17,10 +17,10 @@ _VERDICTS: Final = {
     Answer.OK: Verdict.OK,
     Answer.OPEN: Verdict.UNDECIDED,
 }
-_CPU_TIME: Final = {
-    Answer.OK: "did not grow",
-    Answer.IMPROVED: "fell",
-    Answer.OPEN: "is undecided",
+_WALL_TIME_ALONE: Final = {
+    Answer.OK: "it waits longer, CPU time did not grow",
+    Answer.IMPROVED: "it waits longer, CPU time fell",
+    Answer.OPEN: "by wall time, CPU time is undecided",
 }
 
 WORTH_A_FACTOR: Final = 0.1
@@ -59,7 +59,7 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
     if clock is Clock.WALL and look.answer is not Answer.REGRESSED:
         waiting = series.waiting(arena.design, timing.threshold)
         if waiting is not None:
-            because = f"; it waits longer, CPU time {_CPU_TIME[look.answer]}"
+            because = f"; {_WALL_TIME_ALONE[look.answer]}"
             look = own = waiting
             is_follower = False
     level = series.level(clock)
