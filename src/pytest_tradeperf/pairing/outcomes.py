@@ -87,6 +87,12 @@ class Series:
         waiting = self.waiting(design, threshold)
         return look.answer if waiting is None or look.answer is Answer.REGRESSED else waiting.answer
 
+    def is_early(self, design: Design, threshold: float) -> bool:
+        """Return whether wall time has regressed while CPU time, which grew as well, is still open."""
+        look = self.look(design, threshold)
+        is_growing = look is not None and look.answer is Answer.OPEN and look.change > threshold
+        return is_growing and self.answer(design, threshold) is Answer.REGRESSED
+
     def level(self, clock: Clock) -> tuple[float, float] | None:
         """Return the median (accepted, present) estimates."""
         levels = self.levels.get(clock)
@@ -135,6 +141,8 @@ class Outcome:
     def is_decided(self, design: Design) -> bool:
         """Return whether no timing is open, or one has regressed, which fails the test anyway."""
         answers = self.answers(design)
+        if any(series.is_early(design, self.threshold) for series in self.series.values()):
+            return False
         return bool(answers) and (Answer.REGRESSED in answers or Answer.OPEN not in answers)
 
 

@@ -4,7 +4,7 @@ import random
 import pytest
 
 from pytest_tradeperf.pairing.bursts import Burst, Rounds, TestPair
-from pytest_tradeperf.pairing.outcomes import Clock, Outcome, compare
+from pytest_tradeperf.pairing.outcomes import Clock, Outcome, Series, compare
 from pytest_tradeperf.stats.sequential import Answer, Design
 
 DESIGN = Design(alpha=0.01 / 20)
@@ -62,6 +62,17 @@ def test_wall_noise_of_both_sides_is_no_regression(noise: float) -> None:
 
 def test_growing_cpu_time_is_not_hidden_by_a_noisy_wall_clock() -> None:
     assert measured(1, cpu=1.05, noise=0.1).answers(DESIGN) == [Answer.REGRESSED]
+
+
+def test_wall_time_that_regresses_first_waits_for_cpu_time_that_grew_too() -> None:
+    outcome = Outcome(test="t", threshold=0.02, pairs=20)
+    series = outcome.series["t"] = Series(clock=Clock.CPU)
+    series.ratios = {Clock.WALL: [0.09] * 20}
+    series.ratios[Clock.CPU] = [0.0, 0.09, 0.09] * 6 + [0.09] * 2
+    assert outcome.answers(DESIGN) == [Answer.REGRESSED]
+    assert not outcome.is_decided(DESIGN)
+    series.ratios[Clock.CPU] = [0.0] * 20
+    assert outcome.is_decided(DESIGN)
 
 
 @pytest.mark.parametrize(("stood_still", "found"), [(1, 1.1), (2, None)])
