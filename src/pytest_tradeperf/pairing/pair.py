@@ -174,7 +174,7 @@ class ProcessPair:
 
     def _tell_parent(self, word: bytes) -> None:
         if self._parent.stdin is not None:
-            with suppress(OSError, ValueError):  # gone, as its sides, who are missed elsewhere
+            with suppress(OSError):  # gone, as its sides, who are missed elsewhere
                 os.write(self._parent.stdin.fileno(), word)
 
     def farewell(self, seconds: float) -> None:

@@ -131,9 +131,8 @@ class Worker:
                 session._setupstate.teardown_exact(None)  # noqa: SLF001 - what runtestprotocol calls
             self._channel.send({"is": "gone"})
         finally:
-            os._exit(
-                0
-            )  # hooks that end a session would write its reports again, and undo what it still needs
+            # Hooks that end a session would write its reports again, and undo what it still needs.
+            os._exit(0)
 
     def _answer(self, session: pytest.Session, message: Message) -> Message:
         match message["do"]:
