@@ -9,11 +9,13 @@ again; ``table`` prints what there is so far.
     python benchmarks/gate_power.py record --pairs 20 --change 3     pairs with a true +3 %
     python benchmarks/gate_power.py live --sessions 4 [--loaded]     whole sessions: gate and pytest-benchmark
     python benchmarks/gate_power.py live --unchanged                 the same, with no change at all
+    python benchmarks/gate_power.py live --unchanged --alone --tests 1     what a single suspect takes
     python benchmarks/gate_power.py table                            replayed and live figures
 """
 
 import argparse
 import importlib
+import importlib.metadata
 import json
 import math
 import os
@@ -166,6 +168,7 @@ def main() -> None:
         "--only", nargs="*", choices=WORKLOADS, default=WORKLOADS, help="these workloads alone"
     )
     parser.add_argument("--sessions", type=int, default=2)
+    parser.add_argument("--tests", type=int, default=TESTS, help="tests of a live session")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--time", default="20 min", help="--perf-time of a live session")
     parser.add_argument("--unchanged", action="store_true", help="live sessions of unchanged code alone")
@@ -197,6 +200,7 @@ def main() -> None:
                 folder,
                 given.sessions,
                 state,
+                names=tuple(f"{given.only[i % len(given.only)]}.{i}" for i in range(given.tests)),
                 minutes=given.minutes,
                 bound=given.time,
                 sizes=sizes,
@@ -288,6 +292,8 @@ def record(
     # As in a session, which has run the tests before: both sides share the libraries that are loaded.
     for library in ("numpy", "pandas"):
         importlib.import_module(library)
+    for plugin in importlib.metadata.entry_points(group="pytest11"):
+        plugin.load()
     root = project(folder, WORKLOADS)
     inject(root, dict.fromkeys(WORKLOADS, change))
     tests = {f"test_work.py::test_it[{name}]": name for name in only}
@@ -351,13 +357,13 @@ def live(
     sessions: int,
     state: str,
     *,
+    names: tuple[str, ...],
     minutes: float,
     bound: str,
     sizes: Sequence[int],
     has_peer: bool,
 ) -> None:
-    """Run whole sessions of 20 tests, slower by one of ``sizes`` percent, through the gate and the peer."""
-    names = tuple(f"{WORKLOADS[i % len(WORKLOADS)]}.{i}" for i in range(TESTS))
+    """Run whole sessions of tests ``names``, slower by one of ``sizes`` percent, through gate and peer."""
     root = project(folder, names)
     deadline = time.monotonic() + minutes * 60
     dice = random.SystemRandom()
@@ -473,10 +479,10 @@ def print_live(folder: Path) -> None:
     """Print live sessions, ours and the peer's rules side by side."""
     sessions = defaultdict(list)
     for line in lines(folder / "live.jsonl"):
-        sessions[line["state"]].append(line)
-    for state, found in sorted(sessions.items()):
+        sessions[line["state"], len(line["changes"])].append(line)
+    for (state, tests), found in sorted(sessions.items()):
         seconds = median(s["seconds"] for s in found)
-        print(f"\nLive, {state}: {len(found)} sessions of {TESTS} tests, {seconds:.0f} s each")
+        print(f"\nLive, {state}: {len(found)} sessions of {tests} tests, {seconds:.0f} s each")
         rules = {"tradeperf 1 %": [(s, s["failed"]) for s in found]}
         for name in found[0]["peer"]:
             rules[f"benchmark {name}"] = [(s, s["peer"][name]) for s in found if s["peer"]]
@@ -492,7 +498,7 @@ def print_live(folder: Path) -> None:
             alarm = f"false alarm in {rate.count} of {rate.trials} (upper 95 %: {rate.upper:.1%})"
             print(f"  {name:24} {alarm};  found {', '.join(cells)}")
         undecided = sum(s["undecided"] for s in found)
-        print(f"  tradeperf left undecided {undecided} of {TESTS * len(found)} tests")
+        print(f"  tradeperf left undecided {undecided} of {tests * len(found)} tests")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Starting pairs ahead: the next one collects its tests while the present one measures."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from types import TracebackType
@@ -36,8 +37,11 @@ class PairsAhead:
     def next(self) -> Iterator[ProcessPair]:
         """Give the pair that was prepared, or a new one."""
         with self._held.pop_all() as held:
-            pair = self._spare or held.enter_context(self._start())
-            self._spare = None
+            if self._spare is None:
+                pair = held.enter_context(self._start())
+            else:
+                pair, self._spare = self._spare, None
+                pair.move(sorted(os.sched_getaffinity(0)))  # the CPU that was measured on is free now
             try:
                 yield pair
             finally:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import psutil
+
 from pytest_tradeperf.pairing.parent import BEAT, COMMAND, REST, SLEEP, WATCH
 from pytest_tradeperf.pairing.protocol import Channel, ClosedError, LateError
 
@@ -153,6 +155,14 @@ class ProcessPair:
         except subprocess.TimeoutExpired:
             self._parent.kill()  # the sides die with it
             self._parent.wait()
+
+    def move(self, cpus: list[int]) -> None:
+        """Let parent and sides, which are still starting, run on ``cpus``."""
+        with suppress(psutil.Error):  # what has ended is missed elsewhere
+            parent = psutil.Process(self._parent.pid)
+            parent.cpu_affinity(cpus)
+            for side in parent.children():  # those forked meanwhile have it from the parent
+                side.cpu_affinity(cpus)
 
     def metronome(self, cpus: Sequence[int]) -> AbstractContextManager[None]:
         """Let the kernel change between both sides on ``cpus`` every millisecond while the block runs."""

@@ -165,6 +165,9 @@ class FakePair:
     def __init__(self, channels: dict[str, FakeChannel]) -> None:
         self.channels, self.is_gone = channels, False
 
+    def move(self, cpus: list[int]) -> None:
+        self.channels["base"].log.append(("base", {"do": "move", "cpus": cpus}))
+
     def metronome(self, cpus: list[int]) -> AbstractContextManager[None]:
         del cpus
         return nullcontext()

@@ -1,4 +1,5 @@
 import math
+import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,9 @@ def test_next_pair_starts_on_the_other_cpus_while_one_measures(monkeypatch: pyte
     _, log = run({"same": SAME}, pairs=2)
     assert what(log) == [
         *("start", "pin", "start", "test", "modules", "bye"),
-        *("pin", "test", "bye"),
+        *("move", "pin", "test", "bye"),
     ]
+    assert [m["cpus"] for who, m in log if m.get("do") == "move"] == [sorted(os.sched_getaffinity(0))]
     first, _ = (m["cpus"] for who, m in log if who == "base" and m["do"] == "pin")
     assert [*first, *others[0]] in ([0, 1], [1, 0])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_tradeperf.pairing.cpus import kept_on
 from pytest_tradeperf.pairing.pair import PairPlan, ProcessPair, preloadable
 from pytest_tradeperf.pairing.protocol import ClosedError, LateError
 
@@ -73,6 +74,17 @@ def test_another_pair_has_another_seed_and_parallel_tests_keep_their_threads(tmp
             seeds.add(ready["seed"])
             assert ready["threads"] == os.environ.get("OMP_NUM_THREADS")
     assert len(seeds) == 2
+
+
+def test_whole_pair_moves_to_other_cpus(tmp_path: Path) -> None:
+    everywhere = sorted(os.sched_getaffinity(0))
+    with kept_on(everywhere[:1]), ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        ready = {name: channel.receive(60) for name, channel in pair.channels.items()}
+        pids = [ready["base"]["parent"], *(message["pid"] for message in ready.values())]
+        assert [os.sched_getaffinity(pid) for pid in pids] == [{everywhere[0]}] * 3
+        pair.move(everywhere)
+        assert [os.sched_getaffinity(pid) for pid in pids] == [set(everywhere)] * 3
+    pair.move(everywhere)  # nobody is left to be moved
 
 
 def test_side_that_dies_is_noticed_with_its_last_words(tmp_path: Path) -> None:
