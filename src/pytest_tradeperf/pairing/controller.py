@@ -35,6 +35,11 @@ _PRECISION: Final = 0.25
 """Standard error within a pair, as a share of the threshold, below which more turns add little:
 what differs from process to process is then larger."""
 
+_FEW_PAIRS: Final = 5
+_SPREAD: Final = 0.6
+_LONGEST: Final = 4.0
+"""From so many pairs on they last longer, up to so many times, where they spread by more of the threshold."""
+
 _CALLS: Final = 8.0
 """Calls of a long test that one pair makes: first calls, two rounds on both sides, and set-up besides."""
 
@@ -177,7 +182,6 @@ class _Measuring:
                 pairs.prepare(free)
             lockstep = Lockstep(
                 pair.channels,
-                pace=self._request.pace,
                 last_words=pair.last_words,
                 profile=profile,
                 together=lambda: pair.metronome(cpus),
@@ -211,6 +215,7 @@ class _Measuring:
             pair = lockstep.measure(
                 suspect.test,
                 first=self._dice.choice(SIDES),
+                pace=self._request.pace.longer(_length(outcome)),
                 seconds=min(seconds, left + _HANG_SECONDS),
                 left=left,
                 precision=_PRECISION * suspect.threshold,
@@ -361,6 +366,16 @@ _ENDS: Final = {
     Trouble.LATE: End.ERROR,
     Trouble.CLOSED: End.ERROR,
 }
+
+
+def _length(outcome: Outcome) -> float:
+    """Return how many times as long the next pair lasts, so that more turns even out what differs.
+
+    Only earlier pairs decide that, so it leaves the next one's sign the probability that is built on.
+    """
+    if outcome.pairs < _FEW_PAIRS:
+        return 1.0
+    return min(max((outcome.spread / (_SPREAD * outcome.threshold)) ** 2, 1.0), _LONGEST)
 
 
 def _has_room(ready: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pytest_tradeperf.pairing.bursts import CPU_BOUND, Burst, Part, Rounds, TestPair, Turn, cpu_share
-from pytest_tradeperf.pairing.pace import MOST_ITERATIONS, Pace
+from pytest_tradeperf.pairing.pace import MOST_ITERATIONS, PACE, Pace
 from pytest_tradeperf.pairing.pair import SIDES
 from pytest_tradeperf.pairing.profiles import least
 from pytest_tradeperf.pairing.protocol import Channel, Message
@@ -53,15 +53,14 @@ class Lockstep:
         self,
         channels: Mapping[str, Channel],
         *,
-        pace: Pace,
         last_words: Callable[[str], str],
         profile: bool = False,
         clock: Callable[[], float] = time.monotonic,
         together: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._sides = Sides(channels, last_words=last_words, clock=clock, together=together)
-        self._pace, self._profile, self._clock = pace, profile, clock
-        self._overlaps, self._precision = True, 0.0
+        self._profile, self._clock = profile, clock
+        self._pace, self._overlaps, self._precision = PACE, True, 0.0
 
     def measure(
         self,
@@ -69,14 +68,16 @@ class Lockstep:
         *,
         first: str,
         seconds: float,
+        pace: Pace = PACE,
         left: float = math.inf,
         precision: float = 0.0,
         may_overlap: bool = True,
     ) -> TestPair:
         """Measure ``test`` until the standard error of its log ratio is below ``precision``, or long enough.
 
-        ``first`` is the side that begins, ``seconds`` the most any answer may take, ``left`` the most that
-        all may take together. Without ``may_overlap`` the sides take turns whatever a call takes.
+        ``pace`` says how long that is. ``first`` is the side that begins, ``seconds`` the most any answer
+        may take, ``left`` the most that all may take together. Without ``may_overlap`` the sides take turns
+        whatever a call takes.
 
         Raises
         ------
@@ -84,7 +85,8 @@ class Lockstep:
             The test failed, differs between the sides, hung, or took its process with it.
         """
         self._sides.seconds, self._sides.ends = seconds, self._clock() + left
-        self._sides.have_overlapped, self._overlaps, self._precision = False, may_overlap, precision
+        self._sides.have_overlapped = False
+        self._pace, self._overlaps, self._precision = pace, may_overlap, precision
         try:
             return self._measure(test, (first, *(side for side in SIDES if side != first)))
         except TroubleError as trouble:

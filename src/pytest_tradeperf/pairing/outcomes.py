@@ -8,7 +8,7 @@ from typing import Final
 
 from pytest_tradeperf.pairing.bursts import CPU_BOUND, Rounds, TestPair, cpu_share
 from pytest_tradeperf.pairing.profiles import Growth
-from pytest_tradeperf.stats.estimators import quantile
+from pytest_tradeperf.stats.estimators import quantile, robust_sd
 from pytest_tradeperf.stats.sequential import Answer, Design, Look
 from pytest_tradeperf.stats.turns import paired_log_ratio
 
@@ -137,6 +137,12 @@ class Outcome:
     def answers(self, design: Design) -> list[Answer]:
         """Return the answer of each timing so far."""
         return [series.answer(design, self.threshold) for series in self.series.values()]
+
+    @property
+    def spread(self) -> float:
+        """The robust standard deviation from pair to pair of the timing that is least even; 0 before two."""
+        measured = [series for series in self.series.values() if series.clock is not Clock.VALUE]
+        return max((robust_sd(series.ratios.get(series.clock, [0.0])) for series in measured), default=0.0)
 
     def is_decided(self, design: Design) -> bool:
         """Return whether no timing is open, or one has regressed, which fails the test anyway."""

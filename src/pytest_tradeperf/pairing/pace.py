@@ -1,8 +1,8 @@
 """How much a side runs in one turn, and how many turns a test gets."""
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 MOST_ITERATIONS: Final = 10_000_000
 
@@ -28,6 +28,15 @@ class Pace:
     room_ns: int = 50_000_000
     least: int = 2
     most: int = 400
+
+    def longer(self, times: float) -> Self:
+        """Return the pace of a pair that lasts ``times`` as long."""
+        return replace(
+            self,
+            side_ns=round(self.side_ns * times),
+            long_side_ns=round(self.long_side_ns * times),
+            most=round(self.most * times),
+        )
 
     def bursts(self, burst_ns: float, setup_ns: float = 0.0, *, at_once: bool = False) -> int:
         """Return an even number of bursts a side; ``setup_ns`` is what one takes besides."""

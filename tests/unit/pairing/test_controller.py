@@ -173,6 +173,20 @@ def test_cpu_whose_time_is_limited_is_not_kept_awake() -> None:
     assert "watch" not in what(log)
 
 
+@pytest.mark.parametrize(("unevenness", "later"), [(0.0, {2}), (0.005, {2, 4}), (0.05, {8, 10})])
+def test_pairs_that_differ_much_last_longer(unevenness: float, later: set[int]) -> None:
+    test = FakeTest(call_ns={"base": 1e5, "head": 1e5})
+    lengths = []
+
+    def on_pair(_: str, pair: Any) -> None:
+        lengths.append(len(pair.parts[""]["base"].bursts))
+        test.call_ns["head"] = 1e5 * (1 + unevenness * (-1) ** len(lengths))
+
+    run({"t": test}, pairs=9, on_pair=on_pair)
+    assert set(lengths[:5]) <= {2, 4}, "rounded up to an even number"
+    assert set(lengths[5:]) <= later
+
+
 def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:
     suspects = [Suspect(test="same", threshold=0.02), Suspect(test="both", threshold=0.02, is_parallel=True)]
     outcomes, log = run({"same": SAME, "both": SAME}, suspects=suspects)

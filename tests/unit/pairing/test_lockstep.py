@@ -28,13 +28,18 @@ def measure(
         channel.answers.clear()
     lockstep = Lockstep(
         channels,  # type: ignore[arg-type]
-        pace=Pace(side_ns=100_000_000),
         last_words=lambda side: f"words of {side}",
         profile=profile,
         clock=clock,
     )
     result = lockstep.measure(
-        "t", first=first, seconds=1, left=left, precision=precision, may_overlap=may_overlap
+        "t",
+        first=first,
+        seconds=1,
+        pace=Pace(side_ns=100_000_000),
+        left=left,
+        precision=precision,
+        may_overlap=may_overlap,
     )
     return result, log
 
@@ -219,7 +224,7 @@ def test_async_parts_that_one_side_lacks_differ() -> None:
     channels = {side: Lacking(side, {"t": test}, [], {}) for side in ("base", "head")}
     for channel in channels.values():
         channel.answers.clear()
-    lockstep = Lockstep(channels, pace=Pace(), last_words=str)  # type: ignore[arg-type]
+    lockstep = Lockstep(channels, last_words=str)  # type: ignore[arg-type]
     with pytest.raises(TroubleError, match="measures \\[\\] where the present code measures") as caught:
         lockstep.measure("t", first="head", seconds=1)
     assert caught.value.kind is Trouble.DIFFERS
