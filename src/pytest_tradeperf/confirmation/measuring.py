@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pytest_tradeperf.errors import UnavailableError
 from pytest_tradeperf.measures.machine import cpu_quota
 from pytest_tradeperf.model import Better, Json, Kind, Measurement, Metric, TestRecord
+from pytest_tradeperf.pairing.bursts import PARALLEL
 from pytest_tradeperf.pairing.controller import measure_pairs
 from pytest_tradeperf.pairing.folders import session_folder
 from pytest_tradeperf.pairing.materialise import (
@@ -24,9 +25,6 @@ from pytest_tradeperf.pairing.pair import PairPlan, interpreter_flags, preloadab
 from pytest_tradeperf.pairing.request import OnPair, OnProgress, Request, Suspect
 from pytest_tradeperf.pairing.trees import SourceTree
 from pytest_tradeperf.stats.sequential import Design
-
-PARALLEL: Final = 1.1
-"""CPU over wall time from which a test runs in parallel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

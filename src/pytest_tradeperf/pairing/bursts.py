@@ -9,6 +9,9 @@ from pytest_tradeperf.stats.estimators import quantile
 CPU_BOUND: Final = 0.9
 """CPU over wall time of the least disturbed rounds, from which CPU time decides."""
 
+PARALLEL: Final = 1.1
+"""CPU over wall time from which a test runs in parallel."""
+
 Burst: TypeAlias = list[tuple[int, int, int]]
 """Rounds run in one go: (wall, CPU, time in the run queue) in ns."""
 
@@ -55,6 +58,12 @@ class TestPair:
     parts: dict[str, Part] = field(default_factory=dict)
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     functions: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether some part kept more than one CPU busy on some side."""
+        sides = [rounds for part in self.parts.values() for rounds in part.values()]
+        return any(cpu_share([c for burst in r.bursts for c in burst]) > PARALLEL for r in sides)
 
 
 def cpu_share(costs: Sequence[tuple[int, int, int]]) -> float:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import psutil
@@ -61,8 +62,8 @@ def measure_pairs(
 ) -> dict[str, Outcome]:
     """Measure every suspect on process pairs and return what came out, by test; never raises WorkerError."""
     measuring = _Measuring(request, on_progress, on_pair, clock=clock, start_pair=start_pair)
-    for is_parallel in (False, True):
-        measuring.run([s for s in request.suspects if s.is_parallel is is_parallel], is_parallel=is_parallel)
+    for is_parallel in (False, True, False):  # the last is for those that only seemed to be
+        measuring.run(is_parallel=is_parallel)
     return measuring.outcomes
 
 
@@ -83,6 +84,7 @@ class _Measuring:
         self._cpus = QuietCpu(request.seed, quota=request.quota)
         self._is_verified = False
         self._taking_turns: set[str] = set()
+        self._parallel = {s.test for s in request.suspects if s.is_parallel}
         self._costs = {
             s.test: max(_LEAST_COST * s.parts, _CALLS * s.call_seconds, len(SIDES) * s.run_seconds)
             for s in request.suspects
@@ -91,10 +93,12 @@ class _Measuring:
         self._pairs = 0
         self.outcomes = {s.test: Outcome(test=s.test, threshold=s.threshold) for s in request.suspects}
 
-    def run(self, suspects: Sequence[Suspect], *, is_parallel: bool) -> None:
-        """Measure ``suspects``, all serial or all parallel, until none is open."""
-        with PairsAhead(lambda: self._new_pair(self._open(suspects), is_parallel=is_parallel)) as pairs:
-            while batch := self._batch(suspects):
+    def run(self, *, is_parallel: bool) -> None:
+        """Measure all open suspects that are serial, or all that are parallel, until none is open."""
+        pending = partial(self._pending, is_parallel=is_parallel)
+        suspects = pending()
+        with PairsAhead(lambda: self._new_pair(pending(), is_parallel=is_parallel)) as pairs:
+            while batch := self._batch(pending()):
                 self._pairs += 1
                 try:
                     self._pair(pairs, batch, is_parallel=is_parallel, profile=False)
@@ -105,7 +109,10 @@ class _Measuring:
                 self._report()
                 self._stop_early()
         regressed = [
-            s for s in suspects if Answer.REGRESSED in self.outcomes[s.test].answers(self._request.design)
+            s
+            for s in suspects
+            if self._is_parallel(s) is is_parallel
+            and Answer.REGRESSED in self.outcomes[s.test].answers(self._request.design)
         ]
         if regressed and self._request.pairs is None:
             self._profile(regressed, is_parallel=is_parallel)
@@ -140,6 +147,12 @@ class _Measuring:
 
     def _open(self, suspects: Iterable[Suspect]) -> list[Suspect]:
         return [s for s in suspects if self.outcomes[s.test].end is None]
+
+    def _pending(self, *, is_parallel: bool) -> list[Suspect]:
+        return [s for s in self._open(self._request.suspects) if self._is_parallel(s) is is_parallel]
+
+    def _is_parallel(self, suspect: Suspect) -> bool:
+        return suspect.test in self._parallel
 
     def _end(self, suspects: Iterable[Suspect], end: End, side: str, message: str) -> None:
         for suspect in self._open(suspects):
@@ -240,11 +253,15 @@ class _Measuring:
                 for part, sides in pair.functions.items()
             }
             return True
-        self._on_pair(suspect.test, pair)
-        outcome.add(pair, is_parallel=suspect.is_parallel, higher_is_better=suspect.higher_is_better)
         spent = self._clock() - began
-        outcome.seconds += spent
         self._costs[suspect.test] = max(spent, 0.01)
+        is_parallel = self._is_parallel(suspect)
+        if is_parallel and not outcome.pairs and not pair.runs_in_parallel:
+            self._parallel.remove(suspect.test)  # its first call did, as importing a library may
+            return True
+        outcome.seconds += spent
+        self._on_pair(suspect.test, pair)
+        outcome.add(pair, is_parallel=is_parallel, higher_is_better=suspect.higher_is_better)
         wanted = self._request.pairs
         if wanted is None and outcome.is_decided(design):
             outcome.end = End.DECIDED
@@ -254,14 +271,14 @@ class _Measuring:
 
     def _may_overlap(self, suspect: Suspect) -> bool:
         """Return whether both sides may run a test at once, which compares them only on one CPU."""
-        is_apart = suspect.is_parallel or suspect.records_times or suspect.test in self._taking_turns
+        is_apart = self._is_parallel(suspect) or suspect.records_times or suspect.test in self._taking_turns
         return self.outcomes[suspect.test].is_pinned and not is_apart
 
     def _waits(self, suspect: Suspect) -> bool:
         """Return whether a test, as earlier pairs showed, waits on the one CPU of its sides."""
         outcome = self.outcomes[suspect.test]
         is_waiting = any(series.clock is Clock.WALL for series in outcome.series.values())
-        is_on_one_cpu = outcome.is_pinned and not suspect.is_parallel
+        is_on_one_cpu = outcome.is_pinned and not self._is_parallel(suspect)
         return is_waiting and is_on_one_cpu and self._cpus.may_stay_awake
 
     # -- starting and verifying

@@ -77,6 +77,7 @@ def begun(log: list[Any], test: str) -> list[Any]:
 
 SLOW = FakeTest(call_ns={"base": 1000, "head": 1100})
 SAME = FakeTest(call_ns={"base": 1000, "head": 1000})
+BOTH = FakeTest(call_ns={"base": 1000, "head": 1000}, cpu_share=1.8)
 
 
 def test_tests_leave_when_they_are_decided_and_share_pairs_until_then() -> None:
@@ -136,7 +137,8 @@ def test_pair_that_nobody_needed_is_told_to_end() -> None:
 def test_no_pair_starts_beside_one_that_leaves_it_nothing(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     if kind == "one CPU":
         monkeypatch.setattr(QuietCpu, "allowed", property(lambda _: [3]))
-    test = FakeTest(call_ns={"base": 1000, "head": 1000}, can_be_pinned=kind != "not pinned")
+    share = 1.8 if kind == "parallel" else 1.0
+    test = FakeTest(call_ns={"base": 1000, "head": 1000}, can_be_pinned=kind != "not pinned", cpu_share=share)
     suspect = Suspect(test="t", threshold=0.02, call_seconds=1e-6, is_parallel=kind == "parallel")
 
     def ready(side: str) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def test_pairs_that_differ_much_last_longer(unevenness: float, later: set[int]) 
 
 def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:
     suspects = [Suspect(test="same", threshold=0.02), Suspect(test="both", threshold=0.02, is_parallel=True)]
-    outcomes, log = run({"same": SAME, "both": SAME}, suspects=suspects)
+    outcomes, log = run({"same": SAME, "both": BOTH}, suspects=suspects)
     assert outcomes["both"].series[""].clock is Clock.WALL
     assert {(tuple(m["tests"]), m["parallel"]) for m in starts(log)} == {
         (("same",), False),
@@ -197,6 +199,16 @@ def test_parallel_tests_run_apart_and_are_decided_by_wall_time() -> None:
     }
     pins = [m["cpus"] for _, m in log if m.get("do") == "pin"]
     assert len(pins[0]) <= 1 <= len(pins[-1])
+
+
+def test_test_whose_first_call_alone_was_parallel_is_measured_as_a_serial_one() -> None:
+    suspect = Suspect(test="slow", threshold=0.02, is_parallel=True)
+    outcomes, log = run({"slow": SLOW}, suspects=[suspect])
+    assert outcomes["slow"].series[""].clock is Clock.CPU
+    assert outcomes["slow"].answers(DESIGN) == [Answer.REGRESSED]
+    assert outcomes["slow"].pairs == DESIGN.fewest, "the pair that showed it does not count"
+    assert outcomes["slow"].growths[""] == []
+    assert [m["parallel"] for m in starts(log)] == [True] + [False] * (DESIGN.fewest + 2)
 
 
 def test_long_calls_in_each_others_way_take_turns_from_the_next_pair_on() -> None:
@@ -208,7 +220,8 @@ def test_long_calls_in_each_others_way_take_turns_from_the_next_pair_on() -> Non
 @pytest.mark.parametrize("kind", ["computes", "is_parallel", "records_times"])
 def test_long_calls_that_read_clocks_or_use_all_cpus_take_turns(kind: str) -> None:
     suspect = Suspect(test="t", threshold=0.02, **({} if kind == "computes" else {kind: True}))
-    outcomes, _ = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6})}, suspects=[suspect], pairs=1)
+    test = FakeTest(call_ns={"base": 20e6, "head": 20e6}, cpu_share=1.8 if kind == "is_parallel" else 1.0)
+    outcomes, _ = run({"t": test}, suspects=[suspect], pairs=1)
     assert outcomes["t"].series[""].at_once is (kind == "computes")
 
 
