@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def outcome(
     series = Series(clock=clock)
     for found in (Clock.CPU, Clock.WALL) if clock is not Clock.VALUE else (clock,):
         for _ in range(pairs):
-            series.add(found, ratio, 1e6, 1e6 * (1 + ratio))
+            series.add(found, ratio, 1e6)
     return Outcome(test="t", threshold=0.02, series={name: series}, pairs=pairs, seconds=7.0, **more)  # type: ignore[arg-type]
 
 
@@ -150,6 +151,15 @@ def test_clock_without_a_number_of_its_own_follows_the_one_that_decides() -> Non
     assert (found.verdict, found.note, found.change) == (Verdict.OK, "decided by its cpu time", None)
     assert found.is_follower
     assert found.evidence["seed"] == 1
+
+
+def test_numbers_agree_with_the_change_however_the_pairs_wander() -> None:
+    result = outcome(math.log(1.03), end=End.DECIDED)
+    result.series[""].levels[Clock.CPU] = [1e6 * (1 + i % 3) for i in range(result.pairs)]
+    found = row(result)
+    assert found.change is not None
+    assert found.accepted == 2e6
+    assert found.measured == pytest.approx(2e6 * (1 + found.change))
 
 
 def test_regression_from_few_pairs_names_no_interval() -> None:

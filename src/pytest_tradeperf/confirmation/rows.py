@@ -73,8 +73,9 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
     return replace(
         row,
         verdict=verdict,
-        accepted=level[0] if level else None,
-        measured=level[1] if level else timing.measurement.value,
+        accepted=level,
+        # What a call costs wanders from pair to pair, on both sides: the ratio alone says what it costs now.
+        measured=level * (1 + own.change) if level is not None and own is not None else row.measured,
         change=own.change if own is not None else None,
         change_low=_finite(own.low) if own is not None else None,
         change_high=_finite(own.high) if own is not None else None,

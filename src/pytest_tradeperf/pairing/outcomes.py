@@ -49,19 +49,19 @@ class Series:
     """One timing of one test over the pairs: a part (``""`` is the test itself) or a recorded value.
 
     ``clock`` is the one that decides, fixed by the first pair. ``ratios`` are logs of present over
-    accepted, worse is positive; ``levels`` the (accepted, present) estimates in ns or the value's unit.
+    accepted, worse is positive; ``levels`` what the accepted code cost, in ns or the value's unit.
     ``at_once``: both sides ran their calls at once in a pair at least.
     """
 
     clock: Clock
     at_once: bool = False
     ratios: dict[Clock, list[float]] = field(default_factory=dict)
-    levels: dict[Clock, list[tuple[float, float]]] = field(default_factory=dict)
+    levels: dict[Clock, list[float]] = field(default_factory=dict)
 
-    def add(self, clock: Clock, ratio: float, base: float, head: float) -> None:
-        """Add what one pair showed: the log ratio and both levels."""
+    def add(self, clock: Clock, ratio: float, level: float) -> None:
+        """Add what one pair showed: the log ratio and what the accepted code cost."""
         self.ratios.setdefault(clock, []).append(ratio)
-        self.levels.setdefault(clock, []).append((base, head))
+        self.levels.setdefault(clock, []).append(level)
 
     def look(self, design: Design, threshold: float, clock: Clock | None = None) -> Look | None:
         """Return what the pairs say by ``clock``, or by the one that decides; None without pairs."""
@@ -93,12 +93,10 @@ class Series:
         is_growing = look is not None and look.answer is Answer.OPEN and look.change > threshold
         return is_growing and self.answer(design, threshold) is Answer.REGRESSED
 
-    def level(self, clock: Clock) -> tuple[float, float] | None:
-        """Return the median (accepted, present) estimates."""
+    def level(self, clock: Clock) -> float | None:
+        """Return what the accepted code cost in the median."""
         levels = self.levels.get(clock)
-        if not levels:
-            return None
-        return median(base for base, _ in levels), median(head for _, head in levels)
+        return median(levels) if levels else None
 
 
 @dataclass(slots=True)
@@ -132,7 +130,7 @@ class Outcome:
             base, head = values["base"], values["head"]
             if base > 0 and head > 0:
                 ratio = math.log(head / base)
-                series.add(Clock.VALUE, -ratio if name in higher_is_better else ratio, base, head)
+                series.add(Clock.VALUE, -ratio if name in higher_is_better else ratio, base)
 
     def answers(self, design: Design) -> list[Answer]:
         """Return the answer of each timing so far."""
@@ -152,10 +150,8 @@ class Outcome:
         return bool(answers) and (Answer.REGRESSED in answers or Answer.OPEN not in answers)
 
 
-def compare(
-    base: Rounds, head: Rounds, clock: Clock, *, is_parallel: bool
-) -> tuple[float, float, float] | None:
-    """Return (log ratio, accepted, present) in ns a call; None where a clock did not move.
+def compare(base: Rounds, head: Rounds, clock: Clock, *, is_parallel: bool) -> tuple[float, float] | None:
+    """Return (log ratio, accepted ns a call); None where a clock did not move.
 
     CPU time by turns, or by bursts that both sides ran at once. Wall time, where the code waits, by the
     low quartile of each side: waits jitter upwards, and not together. Wall time leaves out what the thread
@@ -178,7 +174,7 @@ def compare(
         ratio = paired_log_ratio([typical(b) for b, _ in turns], [typical(h) for _, h in turns]).value
     else:
         ratio = math.log(after / before)
-    return ratio, before, after
+    return ratio, before
 
 
 def _cost(cost: tuple[int, int, int], clock: Clock, *, is_parallel: bool) -> int:

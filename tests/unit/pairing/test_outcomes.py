@@ -81,14 +81,13 @@ def test_few_turns_in_which_a_clock_stood_still_are_left_out(stood_still: int, f
     moved = 19 - stood_still
     head = Rounds(bursts=[[(110, 110, 0), (110, 0, 0)]] * stood_still + [[(110, 110, 0)] * 2] * moved)
     compared = compare(base, head, Clock.CPU, is_parallel=False)
-    assert compared == (found and (pytest.approx(math.log(found)), 100, 110))
+    assert compared == (found and (pytest.approx(math.log(found)), 100))
 
 
 def test_wall_time_leaves_out_rounds_that_waited_longer_for_a_cpu_than_they_took() -> None:
     quiet = Rounds(iterations=1, bursts=[[(100, 40, 0), (100, 40, 0)]])
     disturbed = Rounds(iterations=1, bursts=[[(100, 40, 130), (110, 40, 0)]])
     found = compare(quiet, disturbed, Clock.WALL, is_parallel=False)
-    assert found is not None
-    assert found[1:] == (100, 110)
+    assert found == (pytest.approx(math.log(1.1)), 100)
     stopped = Rounds(iterations=1, bursts=[[(100, 40, 130)]])
     assert compare(quiet, stopped, Clock.WALL, is_parallel=False) is None
