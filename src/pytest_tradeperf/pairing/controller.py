@@ -4,6 +4,7 @@ One process pair serves all pending tests one after the other, so its start is s
 is a fresh one. Cheap tests first: a test joins only when what it needs still fits into the time.
 """
 
+import math
 import os
 import random
 import time
@@ -390,9 +391,10 @@ def _length(outcome: Outcome) -> float:
 
     Only earlier pairs decide that, so it leaves the next one's sign the probability that is built on.
     """
-    if outcome.pairs < _FEW_PAIRS:
+    spread, wanted = outcome.spread, _SPREAD * outcome.threshold
+    if outcome.pairs < _FEW_PAIRS or spread <= wanted:
         return 1.0
-    return min(max((outcome.spread / (_SPREAD * outcome.threshold)) ** 2, 1.0), _LONGEST)
+    return _LONGEST if spread >= wanted * math.sqrt(_LONGEST) else (spread / wanted) ** 2
 
 
 def _has_room(ready: dict[str, Any]) -> bool:

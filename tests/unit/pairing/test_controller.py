@@ -175,8 +175,11 @@ def test_cpu_whose_time_is_limited_is_not_kept_awake() -> None:
     assert "watch" not in what(log)
 
 
-@pytest.mark.parametrize(("unevenness", "later"), [(0.0, {2}), (0.005, {2, 4}), (0.05, {8, 10})])
-def test_pairs_that_differ_much_last_longer(unevenness: float, later: set[int]) -> None:
+@pytest.mark.parametrize(
+    ("threshold", "unevenness", "later"),
+    [(0.02, 0.0, {2}), (0.02, 0.005, {2, 4}), (0.02, 0.05, {8, 10}), (0.0, 0.0, {2}), (0.0, 0.001, {8, 10})],
+)
+def test_pairs_that_differ_much_last_longer(threshold: float, unevenness: float, later: set[int]) -> None:
     test = FakeTest(call_ns={"base": 1e5, "head": 1e5})
     lengths = []
 
@@ -184,7 +187,8 @@ def test_pairs_that_differ_much_last_longer(unevenness: float, later: set[int]) 
         lengths.append(len(pair.parts[""]["base"].bursts))
         test.call_ns["head"] = 1e5 * (1 + unevenness * (-1) ** len(lengths))
 
-    run({"t": test}, pairs=9, on_pair=on_pair)
+    suspect = Suspect(test="t", threshold=threshold, call_seconds=1e-6)
+    run({"t": test}, suspects=[suspect], pairs=9, on_pair=on_pair)
     assert set(lengths[:5]) <= {2, 4}, "rounded up to an even number"
     assert set(lengths[5:]) <= later
 
