@@ -76,6 +76,7 @@ def test_another_pair_has_another_seed_and_parallel_tests_keep_their_threads(tmp
     assert len(seeds) == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="affinity is Linux's")
 def test_whole_pair_moves_to_other_cpus(tmp_path: Path) -> None:
     everywhere = sorted(os.sched_getaffinity(0))
     with kept_on(everywhere[:1]), ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
