@@ -507,7 +507,7 @@ def test_gate_believes_no_unchanged_sources_that_the_tests_do_not_load(unseen):
     code, text = run(unseen, "--perf-gate")
     assert code == 0, text
     assert "4 undecided" in text
-    write(unseen, {"lib/pkg/core.py": WORK.replace("range(n)", "range(50 * n)")})
+    write(unseen, {"lib/pkg/core.py": WORK.replace("range(n)", "range(1000 * n)")})
     code, text = run(unseen, "--perf-gate", "-k", "work")
     assert code == 1, "a stored number still decides what it can: " + text
 
