@@ -8,7 +8,7 @@ from typing import Final
 
 from pytest_tradeperf.pairing.bursts import CPU_BOUND, Rounds, TestPair, cpu_share
 from pytest_tradeperf.pairing.profiles import Growth
-from pytest_tradeperf.stats.estimators import robust_sd
+from pytest_tradeperf.stats.estimators import quantile, robust_sd
 from pytest_tradeperf.stats.sequential import Answer, Design, Look
 from pytest_tradeperf.stats.turns import paired_log_ratio
 
@@ -121,8 +121,11 @@ class Outcome:
             if part not in self.series:
                 self.series[part] = Series(clock=_deciding(sides, is_parallel=is_parallel))
             self.series[part].at_once |= sides["base"].are_at_once
+            decides = self.series[part].clock
             for clock in (Clock.CPU, Clock.WALL):
-                compared = compare(sides["base"], sides["head"], clock, is_parallel=is_parallel)
+                compared = compare(
+                    sides["base"], sides["head"], clock, decides=decides, is_parallel=is_parallel
+                )
                 if compared is not None:
                     self.series[part].add(clock, *compared)
         for name, values in pair.values.items():
@@ -150,13 +153,18 @@ class Outcome:
         return bool(answers) and (Answer.REGRESSED in answers or Answer.OPEN not in answers)
 
 
-def compare(base: Rounds, head: Rounds, clock: Clock, *, is_parallel: bool) -> tuple[float, float] | None:
+def compare(
+    base: Rounds, head: Rounds, clock: Clock, *, decides: Clock, is_parallel: bool
+) -> tuple[float, float] | None:
     """Return (log ratio, accepted ns a call); None where a clock did not move.
 
-    Both by the median of the turns' log ratios. What a side cost in a turn is its least round for CPU time,
-    and the mean of its rounds where both sides ran at once and for wall time, of which waiting is a part that
-    not every round need have. Wall time leaves out what the thread spent waiting for a CPU that others had,
-    except for parallel code, whose threads wait for each other.
+    The median of the turns' log ratios. What a side cost in a turn is its least round for CPU time, and the
+    mean of its rounds where both sides ran at once and for wall time, of which waiting is a part that not
+    every round need have. Wall time that ``decides``, of code that waits or runs in parallel, goes by the low
+    quartile of each side instead: waits jitter upwards, and not together.
+
+    Wall time leaves out what the thread spent waiting for a CPU that others had, except for parallel code,
+    whose threads wait for each other.
     """
     sides = [
         [[_cost(c, clock, is_parallel=is_parallel) / side.iterations for c in burst] for burst in side.bursts]
@@ -168,10 +176,13 @@ def compare(base: Rounds, head: Rounds, clock: Clock, *, is_parallel: bool) -> t
     turns = [turn for turn in zip(*sides, strict=True) if all(turn) and min(map(min, turn)) > 0]
     if not turns or (clock is Clock.CPU and len(turns) < _MOVED * len(base.bursts)):
         return None
+    if clock is decides is Clock.WALL:
+        before, after = (quantile([cost for turn in turns for cost in turn[side]], 0.25) for side in (0, 1))
+        return math.log(after / before), before
     # Of short rounds in turns the least disturbed; what ran at once was disturbed at once.
     typical = min if clock is Clock.CPU and not base.are_at_once else fmean
-    before, after = ([typical(turn[side]) for turn in turns] for side in (0, 1))
-    return paired_log_ratio(before, after).value, median(before)
+    accepted, present = ([typical(turn[side]) for turn in turns] for side in (0, 1))
+    return paired_log_ratio(accepted, present).value, median(accepted)
 
 
 def _cost(cost: tuple[int, int, int], clock: Clock, *, is_parallel: bool) -> int:

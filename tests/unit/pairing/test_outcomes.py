@@ -80,29 +80,39 @@ def test_few_turns_in_which_a_clock_stood_still_are_left_out(stood_still: int, f
     base = Rounds(bursts=[[(100, 100, 0)] * 2] * 19)
     moved = 19 - stood_still
     head = Rounds(bursts=[[(110, 110, 0), (110, 0, 0)]] * stood_still + [[(110, 110, 0)] * 2] * moved)
-    compared = compare(base, head, Clock.CPU, is_parallel=False)
+    compared = compare(base, head, Clock.CPU, decides=Clock.CPU, is_parallel=False)
     assert compared == (found and (pytest.approx(math.log(found)), 100))
 
 
 def test_waiting_that_some_rounds_alone_have_moves_wall_time_and_not_cpu_time() -> None:
     base = Rounds(bursts=[[(100, 100, 0)] * 8] * 20)
     head = Rounds(bursts=[[(140, 100, 0)] * 2 + [(100, 100, 0)] * 6] * 20)
-    assert compare(base, head, Clock.WALL, is_parallel=False) == (pytest.approx(math.log(1.1)), 100)
-    assert compare(base, head, Clock.CPU, is_parallel=False) == (0.0, 100)
+    assert compare(base, head, Clock.WALL, decides=Clock.CPU, is_parallel=False) == (
+        pytest.approx(math.log(1.1)),
+        100,
+    )
+    assert compare(base, head, Clock.CPU, decides=Clock.CPU, is_parallel=False) == (0.0, 100)
 
 
 def test_machine_that_is_slow_for_a_while_slows_both_sides_of_a_turn() -> None:
     slow = [1, 1, 3, 3, 3, 3, 1, 1, 1, 1]
     base = Rounds(bursts=[[(100 * s, 90, 0)] for s in slow])
     head = Rounds(bursts=[[(105 * s, 90, 0)] for s in slow])
-    compared = compare(base, head, Clock.WALL, is_parallel=False)
+    compared = compare(base, head, Clock.WALL, decides=Clock.CPU, is_parallel=False)
     assert compared == (pytest.approx(math.log(1.05)), 100)
+
+
+def test_wall_time_of_waiting_code_is_not_moved_by_waits_that_few_rounds_have() -> None:
+    base = Rounds(bursts=[[(100, 10, 0)] * 4] * 4)
+    head = Rounds(bursts=[[(110, 10, 0)] * 3 + [(9000, 10, 0)]] * 4)
+    compared = compare(base, head, Clock.WALL, decides=Clock.WALL, is_parallel=False)
+    assert compared == (pytest.approx(math.log(1.1)), 100)
 
 
 def test_wall_time_leaves_out_rounds_that_waited_longer_for_a_cpu_than_they_took() -> None:
     quiet = Rounds(iterations=1, bursts=[[(100, 40, 0), (100, 40, 0)]])
     disturbed = Rounds(iterations=1, bursts=[[(100, 40, 130), (110, 40, 0)]])
-    found = compare(quiet, disturbed, Clock.WALL, is_parallel=False)
+    found = compare(quiet, disturbed, Clock.WALL, decides=Clock.CPU, is_parallel=False)
     assert found == (pytest.approx(math.log(1.1)), 100)
     stopped = Rounds(iterations=1, bursts=[[(100, 40, 130)]])
-    assert compare(quiet, stopped, Clock.WALL, is_parallel=False) is None
+    assert compare(quiet, stopped, Clock.WALL, decides=Clock.CPU, is_parallel=False) is None
