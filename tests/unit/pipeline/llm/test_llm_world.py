@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -23,13 +24,22 @@ ITEM = Evidence(
 )
 
 
+def connections_to(port):
+    """Return this process's open connections to and from ``port``; other descriptors are others' business."""
+    found = psutil.Process().net_connections("tcp")
+    return [c for c in found if c.laddr.port == port or (c.raddr and c.raddr.port == port)]
+
+
 def debate_against(settings, *, items=(ITEM,), batch=1, is_streaming=True, **more):
     """Return (decisions, ledger statement, the world's count of calls, seconds, tasks left)."""
     ledger = Ledger()
+    port = 0
 
     async def main():
+        nonlocal port
         loop = asyncio.get_running_loop()
         async with World(settings) as world:
+            port = urlsplit(world.url).port
             start = loop.time()
             async with (
                 OpenAiModel(
@@ -48,9 +58,8 @@ def debate_against(settings, *, items=(ITEM,), batch=1, is_streaming=True, **mor
             names = {t.get_coro().__qualname__ for t in asyncio.all_tasks() - {asyncio.current_task()}}
             return decisions, ledger.statement(), len(world.entries("llm")), seconds, names
 
-    files = psutil.Process().num_fds()
     result = asyncio.run(main())
-    assert psutil.Process().num_fds() == files
+    assert connections_to(port) == []
     assert {n for n in result[-1] if "OpenAi" in n or "Sitting" in n or "Panel" in n} == set()
     return result
 
