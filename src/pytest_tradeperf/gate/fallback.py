@@ -5,7 +5,7 @@ from typing import Final
 
 from pytest_tradeperf.gate.judge import Context, Pending, changed_dependencies
 from pytest_tradeperf.model import Better, Row, Verdict
-from pytest_tradeperf.stats.stored import FLOOR_CPU, FLOOR_WALL, StoredEstimate, against_stored
+from pytest_tradeperf.stats.stored import FLOOR, StoredEstimate, against_stored
 from pytest_tradeperf.units import format_factor, format_percent, format_quantity
 
 CPU_BOUND: Final = 0.9
@@ -30,7 +30,8 @@ def suspects(pending: Iterable[Pending], context: Context) -> list[Pending]:
         estimate = _estimate(item, ())
         if estimate is None or item.line.machine != context.machine:
             continue
-        if abs(_worse(item, estimate.change)) > max(item.threshold, _floor(item)):
+        worse, certain = _worse(item, estimate.change), max(item.threshold, _floor(item))
+        if worse > certain or worse < _as_much_better(certain):
             found.append(item)
     return found
 
@@ -78,13 +79,17 @@ def _was_cpu_bound(item: Pending, by_key: Mapping[tuple[str, str], Pending]) -> 
 
 def _floor(item: Pending) -> float:
     """Return the smallest relative change a stored number may call, larger for very short rounds."""
-    floor = FLOOR_CPU if _measure(item.measurement.metric.name) == "cpu" else FLOOR_WALL
     accepted, first, detail = item.line.value, item.measurement.value, item.measurement.detail
     if not (isinstance(accepted, int | float) and isinstance(first, int | float) and "iterations" in detail):
-        return floor
+        return FLOOR
     disturbance = DISTURBANCE_FEW_NS if detail["rounds"] < _FEW_ROUNDS else DISTURBANCE_NS
     # Either side may be the disturbed one, so the shorter round is what the disturbance is held against.
-    return max(floor, disturbance / max(float(detail["iterations"]) * min(accepted, first), 1.0))
+    return max(FLOOR, disturbance / max(float(detail["iterations"]) * min(accepted, first), 1.0))
+
+
+def _as_much_better(worse: float) -> float:
+    """Return the change that takes ``worse`` back: -0.6 for 1.5, which is 2.5 times as much."""
+    return 1 / (1 + worse) - 1
 
 
 def _worse(item: Pending, change: float) -> float:
@@ -116,7 +121,7 @@ def _decide(item: Pending, fresh: Sequence[float], context: Context, why: str) -
     certain = max(item.threshold, estimate.detectable)
     if fresh and worst_friendly > certain:
         return _row(item, Verdict.REGRESSED, estimate, _change(item, estimate))
-    if fresh and best_friendly < 1 / (1 + certain) - 1:
+    if fresh and best_friendly < _as_much_better(certain):
         return _row(item, Verdict.IMPROVED, estimate, _change(item, estimate))
     if estimate.detectable <= item.threshold:
         return _row(item, Verdict.OK, estimate, f"regressions from {format_percent(certain)} are seen")

@@ -1,23 +1,23 @@
 import pytest
 
-from pytest_tradeperf.stats.stored import FLOOR_CPU, FLOOR_WALL, SPREADS, against_stored
+from pytest_tradeperf.stats.stored import FLOOR, SPREADS, against_stored
 
 
 def test_the_change_is_the_median_over_processes_within_the_extremes() -> None:
-    found = against_stored(100, 0.01, [110, 130, 120], floor=FLOOR_CPU)
+    found = against_stored(100, 0.01, [110, 130, 120], floor=FLOOR)
     assert (found.change, found.low, found.high) == pytest.approx((0.2, 0.1, 0.3))
 
 
 def test_nothing_below_the_floor_is_detectable() -> None:
-    assert against_stored(100, 0.0, [100, 100, 100], floor=FLOOR_WALL).detectable == FLOOR_WALL
+    assert against_stored(100, 0.0, [100, 100, 100], floor=FLOOR).detectable == FLOOR
 
 
 def test_noise_at_acceptance_raises_what_is_detectable() -> None:
-    assert against_stored(100, 0.2, [100, 100], floor=FLOOR_CPU).detectable == pytest.approx(SPREADS * 0.2)
+    assert against_stored(100, 0.4, [100, 100], floor=FLOOR).detectable == pytest.approx(SPREADS * 0.4)
 
 
 def test_noise_between_fresh_processes_raises_what_is_detectable() -> None:
-    found = against_stored(100, 0.0, [100, 200, 300], floor=FLOOR_CPU)
+    found = against_stored(100, 0.0, [100, 200, 300], floor=FLOOR)
     assert found.detectable == pytest.approx(SPREADS * 1.4826 * 1 / 2)
 
 
@@ -26,8 +26,8 @@ def test_one_value_has_the_noise_of_acceptance_alone() -> None:
 
 
 def test_values_of_zero_are_a_full_loss_and_no_division() -> None:
-    found = against_stored(100, 0.0, [0, 0, 0], floor=FLOOR_CPU)
-    assert (found.change, found.detectable) == (-1.0, FLOOR_CPU)
+    found = against_stored(100, 0.0, [0, 0, 0], floor=FLOOR)
+    assert (found.change, found.detectable) == (-1.0, FLOOR)
 
 
 @pytest.mark.parametrize(("accepted", "fresh"), [(0, [1.0]), (-1, [1.0]), (1, [])])
