@@ -1,9 +1,9 @@
 """What a number stored earlier can honestly say about a timing measured now.
 
 Between sessions on one shared machine unchanged code moved by 4-6 % of CPU time and 39-41 % of wall time
-in the median, with longer tails: where two CPUs are halves of one core, a busy other half made a call take
-1.8 and 1.9 times the CPU time for as long as it was busy. A stored number therefore decides only a
-difference far beyond that; everything smaller is left undecided.
+in the median, with longer tails: on a virtual machine with two CPUs a call took 1.8 and 1.9 times the CPU
+time that it had taken seconds before. A stored number therefore decides only a difference far beyond
+that; everything smaller is left undecided.
 """
 
 from collections.abc import Sequence

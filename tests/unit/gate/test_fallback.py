@@ -90,7 +90,7 @@ def test_a_large_difference_that_fresh_processes_confirm_regresses() -> None:
     assert "100 ns -> 302 ns, 3.02 x the accepted value" in found.note
 
 
-def test_a_core_whose_other_half_is_busy_is_no_regression() -> None:
+def test_a_machine_that_takes_nearly_twice_as_long_for_a_while_is_no_regression() -> None:
     assert one(pending(old=6.17, new=11.7), 11.7, 11.1, 11.6, 11.7).verdict is Verdict.UNDECIDED
 
 
