@@ -4,7 +4,6 @@ One process pair serves all pending tests one after the other, so its start is s
 is a fresh one. Cheap tests first: a test joins only when what it needs still fits into the time.
 """
 
-import math
 import os
 import random
 import time
@@ -36,11 +35,6 @@ _START_COST: Final = 1.0
 _PRECISION: Final = 0.25
 """Standard error within a pair, as a share of the threshold, below which more turns add little:
 what differs from process to process is then larger."""
-
-_FEW_PAIRS: Final = 5
-_SPREAD: Final = 0.6
-_LONGEST: Final = 4.0
-"""From so many pairs on they last longer, up to so many times, where they spread by more of the threshold."""
 
 _CALLS: Final = 8.0
 """Calls of a long test that one pair makes: first calls, two rounds on both sides, and set-up besides."""
@@ -229,7 +223,7 @@ class _Measuring:
             pair = lockstep.measure(
                 suspect.test,
                 first=self._dice.choice(SIDES),
-                pace=self._request.pace.longer(_length(outcome)),
+                pace=self._request.pace.after(outcome.pairs, outcome.spread, suspect.threshold),
                 seconds=min(seconds, left + _HANG_SECONDS),
                 left=left,
                 precision=_PRECISION * suspect.threshold,
@@ -384,17 +378,6 @@ _ENDS: Final = {
     Trouble.LATE: End.ERROR,
     Trouble.CLOSED: End.ERROR,
 }
-
-
-def _length(outcome: Outcome) -> float:
-    """Return how many times as long the next pair lasts, so that more turns even out what differs.
-
-    Only earlier pairs decide that, so it leaves the next one's sign the probability that is built on.
-    """
-    spread, wanted = outcome.spread, _SPREAD * outcome.threshold
-    if outcome.pairs < _FEW_PAIRS or spread <= wanted:
-        return 1.0
-    return _LONGEST if spread >= wanted * math.sqrt(_LONGEST) else (spread / wanted) ** 2
 
 
 def _has_room(ready: dict[str, Any]) -> bool:

@@ -6,6 +6,11 @@ from typing import Final, Self
 
 MOST_ITERATIONS: Final = 10_000_000
 
+_FEW_PAIRS: Final = 5
+_SPREAD: Final = 0.6
+_LONGEST: Final = 4.0
+"""After so many pairs they last longer, up to so many times, where they spread by more of the threshold."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -29,8 +34,15 @@ class Pace:
     least: int = 2
     most: int = 400
 
-    def longer(self, times: float) -> Self:
-        """Return the pace of a pair that lasts ``times`` as long."""
+    def after(self, pairs: int, spread: float, threshold: float) -> Self:
+        """Return the pace of the pair that follows ``pairs`` with this ``spread``, so that turns even it out.
+
+        Only earlier pairs decide that, so it leaves the next one's sign the probability that is built on.
+        """
+        wanted = _SPREAD * threshold
+        if pairs < _FEW_PAIRS or spread <= wanted:
+            return self
+        times = _LONGEST if spread >= wanted * math.sqrt(_LONGEST) else (spread / wanted) ** 2
         return replace(
             self,
             side_ns=round(self.side_ns * times),
