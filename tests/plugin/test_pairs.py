@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -237,6 +238,44 @@ def test_base_that_does_not_import_is_an_error_that_names_generated_files(repo):
         repo, "-k", "work", "-o", "perf_prepare=cp $TRADEPERF_HEAD/src/pkg/_version.py src/pkg/"
     )
     assert rows["test_work", "cpu"]["verdict"] == "regressed", text
+
+
+def test_base_that_goes_on_without_what_git_ignores_is_an_error_with_the_cure(repo):
+    slow = "    def steady():\n        return sorted(range(5000), key=lambda i: -i)\n"
+    core = f"try:\n    from pkg._fast import steady\nexcept ImportError:\n{slow}"
+    core += WORK.partition("def steady")[0]
+    commit(repo, {"src/pkg/core.py": core})
+    write(
+        repo, {"src/pkg/core.py": f"{core}# changed\n", "src/pkg/_fast.py": "def steady():\n    return 0\n"}
+    )
+    code, text, rows = against(repo)
+    assert code == 3, text
+    assert rows["test_steady", "cpu"]["verdict"] == "error"
+    assert "went on without pkg._fast, which git ignores" in rows["test_steady", "cpu"]["note"]
+    code, text, rows = against(repo, "-o", "perf_prepare=cp $TRADEPERF_HEAD/src/pkg/_fast.py src/pkg/")
+    assert code == 0, text
+    assert rows["test_steady", "cpu"]["verdict"] == "ok"
+
+
+def test_files_of_both_sides_take_as_long_to_resolve(repo):
+    tests = """
+    from pathlib import Path
+    from pkg import core
+
+    def test_place(perf):
+        perf(core.steady)
+        place = Path(core.__file__)
+        links = sum(parent.is_symlink() for parent in place.parents)
+        with Path("places.txt").open("a") as file:
+            print(len(str(place)), len(place.resolve().parts), links, "tradeperf-pairs" in str(place), file=file)
+    """
+    commit(repo, {"test_it.py": textwrap.dedent(tests)})
+    write(repo, {"src/pkg/core.py": SLOWER})
+    code, text, _ = against(repo)
+    assert code == 0, text
+    told = [line for line in Path(repo.path, "places.txt").read_text().splitlines() if line.endswith("True")]
+    assert len(set(told)) == 1, "paths as long, as deep, and through as many links"
+    assert int(told[0].split()[2]) == 1
 
 
 def test_test_that_fails_in_base_only_is_undecided(repo):

@@ -203,6 +203,25 @@ def test_parallel_code_is_judged_by_wall_time(repo):
     assert rows["test_work", "wall"]["change"] > 0.5
 
 
+def test_pool_that_was_given_up_is_not_taken_for_an_improvement(repo):
+    body = """
+    import hashlib
+    from concurrent.futures import ThreadPoolExecutor
+    BLOCK = bytes(1_000_000)
+    def digest(_):
+        return hashlib.sha256(BLOCK).digest()
+    def work():
+    """
+    pool = "    with ThreadPoolExecutor(2) as pool:\n        return list(pool.map(digest, range(30)))\n"
+    plain = "    return list(map(digest, range(30)))\n"
+    write(repo, {"src/pkg/core.py": textwrap.dedent(body) + pool})
+    commit(repo)
+    write(repo, {"src/pkg/core.py": textwrap.dedent(body) + plain})
+    _, text, rows = against(repo, *FEW)
+    assert rows["test_work", "wall"]["verdict"] != "improved", text
+    assert "decided by its wall time" in rows["test_work", "cpu"]["note"], "on all CPUs, as a parallel one"
+
+
 # -- where the code lies
 
 

@@ -10,6 +10,7 @@ from pytest_tradeperf.confirmation.measuring import (
     Timing,
     comparisons,
     copy_sources,
+    place_as_deep_as,
     suspects,
     timings,
 )
@@ -60,6 +61,22 @@ def test_regression_carries_estimate_interval_and_evidence() -> None:
     assert len(found.evidence["log_ratios"]) == 14
 
 
+@pytest.mark.parametrize(
+    ("root", "parts", "is_as_long"),
+    [
+        ("/home/user/work/name/of-a-long-project", 6, True),
+        ("/home/user/a/b/c/d/e", 8, False),
+        ("/a", 4, False),
+    ],
+)
+def test_accepted_code_lies_as_deep_as_rootdir(root: str, parts: int, is_as_long: bool) -> None:
+    folder = Path("/tmp/pairs-1-2-3")
+    place = place_as_deep_as(Path(root), folder)
+    assert place.is_relative_to(folder)
+    assert len(place.parts) == parts
+    assert (len(str(place)) == len(root)) is is_as_long
+
+
 def test_ok_says_what_would_have_shown() -> None:
     found = row(outcome(0.001, pairs=8, end=End.DECIDED))
     assert found.verdict is Verdict.OK
@@ -97,9 +114,27 @@ def both(cpu: float, wall: float, pairs: int, end: End) -> Outcome:
 @pytest.mark.parametrize(
     ("cpu", "pairs", "end", "verdict", "said"),
     [
-        (0.0, 16, End.DECIDED, Verdict.REGRESSED, "; it waits longer, CPU time did not grow"),
-        (-0.05, 16, End.DECIDED, Verdict.REGRESSED, "; it waits longer, CPU time fell"),
-        (0.0, 8, End.TIME, Verdict.UNDECIDED, "; it waits longer, CPU time did not grow"),
+        (
+            0.0,
+            16,
+            End.DECIDED,
+            Verdict.REGRESSED,
+            "; it waits longer, or costs more now and then: most calls use no more CPU time",
+        ),
+        (
+            -0.05,
+            16,
+            End.DECIDED,
+            Verdict.REGRESSED,
+            "; it waits longer, or costs more now and then: most calls use less CPU time",
+        ),
+        (
+            0.0,
+            8,
+            End.TIME,
+            Verdict.UNDECIDED,
+            "; it waits longer, or costs more now and then: most calls use no more CPU time",
+        ),
         (0.05, 16, End.DECIDED, Verdict.REGRESSED, "decided by its cpu time"),
     ],
 )

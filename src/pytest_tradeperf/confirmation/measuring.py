@@ -5,8 +5,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pytest_tradeperf.errors import UnavailableError
 from pytest_tradeperf.measures.machine import cpu_quota
@@ -16,6 +17,7 @@ from pytest_tradeperf.pairing.controller import measure_pairs
 from pytest_tradeperf.pairing.folders import session_folder
 from pytest_tradeperf.pairing.materialise import (
     describe_generated,
+    ignored_files,
     link_surroundings,
     materialise,
     prepare,
@@ -25,6 +27,8 @@ from pytest_tradeperf.pairing.pair import PairPlan, interpreter_flags, preloadab
 from pytest_tradeperf.pairing.request import OnPair, OnProgress, Request, Suspect
 from pytest_tradeperf.pairing.trees import SourceTree
 from pytest_tradeperf.stats.sequential import Design
+
+_LONGEST_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +130,11 @@ def measure_against(
     if not hasattr(os, "fork"):
         raise UnavailableError("this platform cannot fork, so nothing is measured in pairs")
     with session_folder() as folder:
-        base, scratch = folder / "base", folder / "scratch"
+        base, scratch = place_as_deep_as(arena.root.resolve(), folder), folder / "scratch"
         scratch.mkdir()
-        (folder / "head").symlink_to(arena.root.resolve(), target_is_directory=True)
+        base.mkdir(parents=True)
+        for side, place in (("base", base), ("head", arena.root.resolve())):
+            (folder / side).symlink_to(place, target_is_directory=True)
         if reference.tree is None:
             copy_sources(arena.root, arena.sources, base)
         else:
@@ -138,7 +144,7 @@ def measure_against(
             prepare(arena.prepare, arena.root, base, seconds)
         plan = PairPlan(
             head=arena.root,
-            base=base,
+            base=folder / "base",
             sources=arena.sources,
             entry=arena.entry,
             payload={**arena.payload, "scratch": str(scratch)},
@@ -158,6 +164,7 @@ def measure_against(
             pairs=pairs,
             most_regressions=arena.most_regressions,
             quota=cpu_quota() or math.inf,
+            ignored=partial(ignored_files, arena.root),
         )
         outcomes = measure_pairs(request, on_progress=on_progress, on_pair=on_pair)
     for outcome in outcomes.values():
@@ -165,6 +172,16 @@ def measure_against(
             hint = describe_generated(arena.root, arena.sources)
             outcome.message += f"; {hint}" if hint else ""
     return outcomes
+
+
+def place_as_deep_as(root: Path, folder: Path) -> Path:
+    """Return a path in ``folder``, if that lets it, with as many parts as ``root`` and as long.
+
+    Both sides import through a link, and code that resolves ``__file__`` looks at every part.
+    """
+    between = max(len(root.parts) - len(folder.parts) - 1, 0)
+    length = min(len(str(root)) - len(str(folder)) - 2 * between - 1, _LONGEST_NAME)
+    return folder.joinpath(*"a" * between, "accepted".ljust(length, "_")[: max(length, 1)])
 
 
 def copy_sources(root: Path, sources: Sequence[str], target: Path) -> None:

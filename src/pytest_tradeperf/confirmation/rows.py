@@ -18,8 +18,8 @@ _VERDICTS: Final = {
     Answer.OPEN: Verdict.UNDECIDED,
 }
 _WALL_TIME_ALONE: Final = {
-    Answer.OK: "it waits longer, CPU time did not grow",
-    Answer.IMPROVED: "it waits longer, CPU time fell",
+    Answer.OK: "it waits longer, or costs more now and then: most calls use no more CPU time",
+    Answer.IMPROVED: "it waits longer, or costs more now and then: most calls use less CPU time",
     Answer.OPEN: "by wall time, CPU time is undecided",
 }
 

@@ -51,13 +51,17 @@ Part = dict[str, Rounds]
 
 @dataclass(slots=True)
 class TestPair:
-    """What one pair shows of one test: rounds by part, and recorded values by name, each by side."""
+    """What one pair shows of one test: rounds by part, and recorded values by name, each by side.
+
+    ``has_threads``: threads besides the test's own computed on some side.
+    """
 
     __test__ = False
 
     parts: dict[str, Part] = field(default_factory=dict)
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     functions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    has_threads: bool = False
 
     @property
     def runs_in_parallel(self) -> bool:

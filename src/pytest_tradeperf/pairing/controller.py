@@ -7,7 +7,7 @@ is a fresh one. Cheap tests first: a test joins only when what it needs still fi
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any, Final
 import psutil
 
 from pytest_tradeperf.pairing.ahead import PairsAhead
+from pytest_tradeperf.pairing.bursts import TestPair
 from pytest_tradeperf.pairing.cpus import QuietCpu
 from pytest_tradeperf.pairing.lockstep import Lockstep
 from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome
@@ -24,6 +25,7 @@ from pytest_tradeperf.pairing.profiles import growths
 from pytest_tradeperf.pairing.protocol import ClosedError, LateError, Message
 from pytest_tradeperf.pairing.request import OnPair, OnProgress, Progress, Request, Suspect
 from pytest_tradeperf.pairing.sides import Trouble, TroubleError
+from pytest_tradeperf.pairing.verification import end_of_problem, problem_of_code, why_absent
 from pytest_tradeperf.stats.sequential import Answer
 
 _START_SECONDS: Final = 120.0
@@ -57,7 +59,7 @@ def measure_pairs(
 ) -> dict[str, Outcome]:
     """Measure every suspect on process pairs and return what came out, by test; never raises WorkerError."""
     measuring = _Measuring(request, on_progress, on_pair, clock=clock, start_pair=start_pair)
-    for is_parallel in (False, True, False):  # the last is for those that only seemed to be
+    for is_parallel in (False, True, False):  # the last is for those that only seemed to be parallel
         measuring.run(is_parallel=is_parallel)
     return measuring.outcomes
 
@@ -80,6 +82,7 @@ class _Measuring:
         self._is_verified = False
         self._taking_turns: set[str] = set()
         self._parallel = {s.test for s in request.suspects if s.is_parallel}
+        self._tried_parallel = set(self._parallel)
         self._costs = {
             s.test: max(_LEAST_COST * s.parts, _CALLS * s.call_seconds, len(SIDES) * s.run_seconds)
             for s in request.suspects
@@ -251,8 +254,7 @@ class _Measuring:
         spent = self._clock() - began
         self._costs[suspect.test] = max(spent, 0.01)
         is_parallel = self._is_parallel(suspect)
-        if is_parallel and not outcome.pairs and not pair.runs_in_parallel:
-            self._parallel.remove(suspect.test)  # its first call did, as importing a library may
+        if not outcome.pairs and self._belongs_elsewhere(suspect, pair):
             return True
         outcome.seconds += spent
         self._on_pair(suspect.test, pair)
@@ -263,6 +265,23 @@ class _Measuring:
         elif outcome.pairs >= (wanted or design.horizon):
             outcome.end = End.HORIZON
         return True
+
+    def _belongs_elsewhere(self, suspect: Suspect, pair: TestPair) -> bool:
+        """Return whether a test's first pair shows that it is not as parallel, or as serial, as it seemed.
+
+        In the test loop its first call may have been parallel alone, as importing a library may be, and
+        the accepted code did not run there: on one CPU its threads show by their CPU time.
+        """
+        test = suspect.test
+        if test in self._parallel:
+            if not pair.runs_in_parallel:
+                self._parallel.remove(test)
+                return True
+        elif pair.has_threads and test not in self._tried_parallel:
+            self._parallel.add(test)
+            self._tried_parallel.add(test)
+            return True
+        return False
 
     def _may_overlap(self, suspect: Suspect) -> bool:
         """Return whether both sides may run a test at once, which compares them only on one CPU."""
@@ -295,39 +314,25 @@ class _Measuring:
         if message["is"] == "ready":
             return message
         text, words = message["message"], pair.last_words(side) if message["kind"] == "silent" else ""
-        self._end(batch, _end_of_problem(message["kind"], side), side, text + (f": {words}" if words else ""))
+        self._end(batch, end_of_problem(message["kind"], side), side, text + (f": {words}" if words else ""))
         return None
 
-    def _compare_collections(self, batch: Sequence[Suspect], ready: dict[str, Any]) -> None:
+    def _compare_collections(self, batch: Sequence[Suspect], ready: Mapping[str, Any]) -> None:
         """End the tests that one side does not have."""
         for suspect in batch:
             for side in SIDES:
-                if suspect.test in ready[side]["tests"]:
-                    continue
-                file = suspect.test.partition("::")[0]
-                problems = ready[side]["problems"]
-                kind, text = next(
-                    (problems[node] for node in problems if node == file or file.startswith(f"{node}/")),
-                    ("absent", "the test is not collected there"),
-                )
-                self._end([suspect], _end_of_problem(kind, side), side, text)
+                if suspect.test not in ready[side]["tests"]:
+                    end, text = why_absent(suspect.test, side, ready[side]["problems"])
+                    self._end([suspect], end, side, text)
 
     def _verify(self, pair: ProcessPair, batch: Sequence[Suspect]) -> None:
         """Check once that each side ran its own code; what was measured else means nothing."""
         if self._is_verified:
             return
         modules = {side: self._say(pair, side, do="modules") for side in SIDES}
-        wrong = modules["base"]["wrong"]
-        if wrong:
-            names = ", ".join(wrong[:3])
-            text = f"loaded the present code of {names} instead of the accepted one"
-            self._restart(batch, End.ERROR, "base", text)
-        elif not any(modules[side]["right"] for side in SIDES):
-            names = ", ".join(self._request.plan.sources)
-            text = (
-                f"these tests load nothing from perf_source ({names}): set perf_source to the code they time"
-            )
-            self._restart(batch, End.UNTOUCHED, "head", text)
+        problem = problem_of_code(modules, self._request.plan.sources, self._request.ignored)
+        if problem is not None:
+            self._restart(batch, *problem)
         self._is_verified = True
 
     def _restart(self, batch: Sequence[Suspect], end: End, side: str, text: str) -> None:
@@ -384,9 +389,3 @@ def _has_room(ready: dict[str, Any]) -> bool:
     """Return whether another pair as large as this one may start beside it; a GPU is not shared."""
     needed = sum(said["bytes"] for said in ready.values())
     return not any(said["device"] for said in ready.values()) and needed < psutil.virtual_memory().available
-
-
-def _end_of_problem(kind: str, side: str) -> End:
-    if side == "head" or kind == "silent":
-        return End.ERROR
-    return End.ABSENT if kind == "absent" else End.BROKEN

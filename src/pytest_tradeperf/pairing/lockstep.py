@@ -104,6 +104,7 @@ class Lockstep:
             result.parts[part] = self._rounds(order, is_cold=said[first]["cold"], result=result, part=part)
             said = {side: self._sides.ask(side, do="finish") for side in order}
         self._sides.check_done(said, order)
+        result.has_threads = any(said[side]["threads"] for side in order)
         if said[first]["blocks"] or said[order[1]]["blocks"]:
             # Parts already measured would ask for rounds again where only the blocks are wanted.
             self._blocks(test, order, said, result, is_alone=is_alone or bool(result.parts))

@@ -105,21 +105,17 @@ def prepare(command: str, root: Path, target: Path, seconds: float) -> None:
 
 def generated_files(root: Path, sources: Sequence[str]) -> list[str]:
     """Return files below ``sources`` that git ignores (no byte code): what the base may be missing."""
+    names = ignored_files(root, [s for s in sources if (root / s).exists()])
+    return [name for name in names if "__pycache__" not in name and not name.endswith((".pyc", ".pyo"))]
+
+
+def ignored_files(root: Path, files: Sequence[str]) -> list[str]:
+    """Return which of ``files``, relative to ``root``, git ignores."""
     try:
-        listing = run_git(
-            root,
-            "ls-files",
-            "-o",
-            "-i",
-            "--exclude-standard",
-            "-z",
-            "--",
-            *[s for s in sources if (root / s).exists()],
-        )
+        listing = run_git(root, "ls-files", "-o", "-i", "--exclude-standard", "-z", "--", *files)
     except RevisionError:
         return []
-    names = [os.fsdecode(name) for name in listing.split(b"\0") if name]
-    return [name for name in names if "__pycache__" not in name and not name.endswith((".pyc", ".pyo"))]
+    return [os.fsdecode(name) for name in listing.split(b"\0") if name]
 
 
 def describe_generated(root: Path, sources: Sequence[str]) -> str:

@@ -51,8 +51,9 @@ _PADS: Final = 64
 class PairPlan:
     """What both sides are started with.
 
-    Beside the folder ``base`` lies a link ``head`` to rootdir. ``tests`` are the files in which tests were
-    collected, relative to rootdir: the present ones on both sides, as is what ``overlay`` names.
+    ``base`` is a link to the accepted code, beside a link ``head`` to rootdir. ``tests`` are the files in
+    which tests were collected, relative to rootdir: the present ones on both sides, as is what ``overlay``
+    names.
 
     ``entry`` is the ``module:function`` that serves a side; ``payload`` is handed to it unread.
     ``preload`` names libraries imported before the fork; they must not be the project's.

@@ -40,6 +40,7 @@ SLEEP: Final = b"s"
 _LOOK_SECONDS: Final = 0.5
 _BEAT_SECONDS: Final = 0.001
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def main(plan_file: str, *, preload: bool = True) -> None:
     padding = [bytes(size) for size in plan["padding"]]
     gc.collect()
     gc.freeze()
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what a side leaves behind in a session of its own comes here
     children = [_fork(plan, name) for name in plan["order"]]
     for side in plan["sides"].values():
         os.close(side["read"])
@@ -83,6 +85,7 @@ def main(plan_file: str, *, preload: bool = True) -> None:
         for child in children:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child, signal.SIGKILL)
+        _kill_orphans()
         del padding
         os._exit(0)
 
@@ -208,9 +211,27 @@ def _threads() -> int:
 
 def die_with_parent(number: int) -> None:
     """Ask Linux to send ``number`` to this process when its parent dies; elsewhere stdin tells."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform != "linux":
         return
     import ctypes
 
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+        ctypes.CDLL(None).prctl(option, value)
+
+
+def _kill_orphans() -> None:
+    """End what is left of the sides: every child of this process, and theirs as they become its own."""
+    me = os.getpid()
+    children = Path(f"/proc/{me}/task/{me}/children")
+    seen: set[int] = set()
+    with suppress(OSError):  # a system that does not tell
+        while left := {int(child) for child in children.read_text(encoding="ascii").split()} - seen:
+            seen |= left
+            for child in left:
+                with suppress(OSError):
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)

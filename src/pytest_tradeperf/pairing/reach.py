@@ -70,6 +70,7 @@ def reach(
         if path.startswith(installed):
             is_inside = is_inside or _has_prefix(name, names)  # an installed copy stands for its source
         elif path.startswith(top):
+            path = os.path.realpath(path)  # a link may lead out of the sources
             inner = path.removeprefix(top).replace(os.sep, "/")
             if any(inner == source or inner.startswith(f"{source}/") for source in sources):
                 is_inside = is_inside or inner not in shared

@@ -3,8 +3,8 @@
 Whatever would be found below a source in rootdir (through ``sys.path``, ``pythonpath``, a ``.pth``
 file or the finder of an editable install) is looked up again below the folder of that side. A module
 that the side does not have is an ImportError there, never the other side's module. Test files,
-conftests and overlays are rootdir's on both sides. Both sides use this finder, the present one with a
-link to rootdir as its folder, so that both import in the same way and at the same cost.
+conftests and overlays are rootdir's on both sides. Both sides use this finder, each with a
+link as its folder, so that both import in the same way and at the same cost.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ class Redirect:
     head
         Rootdir: where modules are found today.
     side
-        The folder this side takes them from; on the present side a link to ``head`` whose path is as
+        The folder this side takes them from; a link, on the present side to ``head``, whose path is as
         long as the other's, or the two would allocate differently and lie differently in memory.
     sources
         ``perf_source``, relative to ``head``.
@@ -155,7 +155,8 @@ class Redirect:
         if inner is None and name in self._names and origin.startswith(self._installed):
             inner = self._names[name]  # an installed copy of the project stands for its source
         if inner is None:
-            self._refuse_stray(name, path, origin)
+            if self._source_path(spec.origin, self._link) is None:  # else a link that leads outside
+                self._refuse_stray(name, path, origin)
             return spec
         if self._is_shared(inner):
             return self._shared(name, spec, inner)
@@ -208,9 +209,16 @@ class Redirect:
             if inner is None:
                 continue
             found = PathFinder.find_spec(name, [str(self._head / inner)])
-            origin = found.origin if found else None
-            if origin and self._is_shared(self._source_path(os.path.realpath(origin), self._head) or ""):
+            theirs = (
+                self._source_path(os.path.realpath(found.origin), self._head)
+                if found and found.origin
+                else None
+            )
+            if theirs is None:
+                continue
+            if self._is_shared(theirs):
                 return found
+            self.absent[name] = theirs
         return None
 
     def _namespace(self, name: str, spec: ModuleSpec) -> ModuleSpec:

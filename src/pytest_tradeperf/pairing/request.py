@@ -1,7 +1,7 @@
 """What the gate asks of the pairs, and what it hears while they measure."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_tradeperf.pairing.bursts import TestPair
@@ -34,7 +34,8 @@ class Request:
 
     ``design`` says how one timing is decided. With ``pairs`` every test gets exactly that many,
     decided or not. ``most_regressions`` ends the measuring when so many tests have regressed (0: never).
-    ``quota`` is how many CPUs' time a container grants.
+    ``quota`` is how many CPUs' time a container grants. ``ignored`` returns which of some files, relative
+    to rootdir, git ignores.
     """
 
     suspects: tuple[Suspect, ...]
@@ -46,6 +47,7 @@ class Request:
     pairs: int | None = None
     most_regressions: int = 0
     quota: float = math.inf
+    ignored: Callable[[Sequence[str]], Sequence[str]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

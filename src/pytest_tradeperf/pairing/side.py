@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ Schedule: TypeAlias = Generator[int, Any, Sample]
 
 
 _DEVICES: Final = ("/dev/nvidia", "/dev/kfd", "/dev/dri")
+
+_OTHERS: Final = 0.1
+_process_ns, _thread_ns = time.process_time_ns, time.thread_time_ns  # before a test may patch them
 
 _MALLOC_TRIM: Final = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
@@ -122,6 +126,18 @@ def holds_device(files: Path = Path("/proc/self/fd")) -> bool:
             if str(file.readlink()).startswith(_DEVICES):
                 return True
     return False
+
+
+class OtherThreads:
+    """Whether other threads of this process compute for this one, as those of a pool do."""
+
+    def __init__(self) -> None:
+        self._began = _process_ns(), _thread_ns()
+
+    def compute(self) -> bool:
+        """Return whether they had a tenth of the process's CPU time since this object was made."""
+        whole, own = _process_ns() - self._began[0], _thread_ns() - self._began[1]
+        return whole - own > _OTHERS * whole
 
 
 def trim() -> None:

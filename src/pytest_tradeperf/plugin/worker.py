@@ -56,6 +56,7 @@ class Worker:
         self._plan: dict[str, tuple[int, int, bool]] = {}
         self._is_profiling = self._is_alone = False
         self._call: tuple[int, int, int] = (0, 0, 0)
+        self._has_threads = False
         self._reports: list[pytest.TestReport] = []
         self._functions: dict[str, list[float]] = {}
         self._queue = side.RunQueue()
@@ -119,7 +120,6 @@ class Worker:
                 "is": "ready",
                 "tests": list(self._items),
                 "problems": self._problems,
-                "absent": self._redirect.absent,
                 "bytes": psutil.Process().memory_info().rss,
                 "device": side.holds_device(),
             }
@@ -140,7 +140,7 @@ class Worker:
                 return {"is": "pinned", "ok": side.pin(message["cpus"], others=message["others"])}
             case "modules":
                 right, wrong = self._redirect.loaded()
-                return {"is": "modules", "right": right, "wrong": wrong}
+                return {"is": "modules", "right": right, "wrong": wrong, "absent": self._redirect.absent}
             case "test":
                 return self._test(session, message)
             case unknown:
@@ -169,6 +169,7 @@ class Worker:
             "costs": costs,
             "setup": setup_ns,
             "device": side.holds_device(),
+            "threads": self._has_threads,
             "functions": self._functions,
             "values": self._values(item),
             "blocks": {
@@ -237,10 +238,12 @@ class Worker:
                 self._functions = profiler.functions(1)
                 return result
             wall_clock, cpu_clock = CLOCKS
+            others = side.OtherThreads()
             delay, wall, cpu = self._queue.delay_ns(), wall_clock(), cpu_clock()
             result = yield
             cpu_end, wall_end = cpu_clock(), wall_clock()
             self._call = (wall_end - wall, cpu_end - cpu, self._queue.delay_ns() - delay)
+            self._has_threads = others.compute()
             return result
         finally:
             gc.enable()

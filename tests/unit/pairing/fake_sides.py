@@ -16,7 +16,8 @@ class FakeTest:
     ``kind`` is part, async, whole, or mixed: parts, and an async one beside them. One that ``is_exclusive``
     fails while the other side is its ``holder``. One that ``is_fickle`` has a part only when it is run
     again, one that ``breaks`` on a side fails there after so many bursts, one that ``collides`` fails where
-    both sides run at once. One that ``has_device`` has a GPU open.
+    both sides run at once. One that ``has_device`` has a GPU open; ``threaded`` are the sides on which other
+    threads compute.
     """
 
     call_ns: dict[str, float]
@@ -32,6 +33,7 @@ class FakeTest:
     is_fickle: bool = False
     collides: bool = False
     has_device: bool = False
+    threaded: frozenset[str] = frozenset()
     can_be_pinned: bool = True
     running: set[str] = field(default_factory=set)
     breaks: dict[str, int] = field(default_factory=dict)
@@ -100,7 +102,7 @@ class FakeChannel:
             case "pin":
                 return {"is": "pinned", "ok": self.can_be_pinned}
             case "modules":
-                return {"is": "modules", "right": ["pkg"], "wrong": []}
+                return {"is": "modules", "right": ["pkg"], "wrong": [], "absent": {}}
             case _:
                 return {"is": "bye"}
 
@@ -153,6 +155,7 @@ class FakeChannel:
             "costs": [self.cost(self.test, 1)] * times,
             "setup": self.test.setup_ns,
             "device": self.test.has_device,
+            "threads": self.name in self.test.threaded,
             "values": self.test.values[self.name],
             "blocks": blocks,
             "functions": {},
@@ -196,7 +199,7 @@ def pairs_of(
 
     def usual(side: str) -> dict[str, Any]:
         del side
-        return {"is": "ready", "tests": list(tests), "problems": {}, "absent": {}}
+        return {"is": "ready", "tests": list(tests), "problems": {}}
 
     @contextmanager
     def start(plan: Any, *, seed: int, parallel: bool) -> Iterator[FakePair]:

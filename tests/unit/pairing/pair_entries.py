@@ -30,7 +30,8 @@ def tell(context: SideContext) -> None:
             os.write(1, b"famous last words\n")
             os._exit(3)
         if message["do"] == "child":
-            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+            child = subprocess.Popen(sleeper, start_new_session=message.get("apart", False))
             context.channel.send({"is": "child", "pid": child.pid})
         elif message["do"] == "hang":
             time.sleep(60)

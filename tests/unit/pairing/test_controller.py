@@ -215,6 +215,23 @@ def test_test_whose_first_call_alone_was_parallel_is_measured_as_a_serial_one() 
     assert [m["parallel"] for m in starts(log)] == [True] + [False] * (DESIGN.fewest + 2)
 
 
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_code_that_computes_in_threads_on_one_side_is_measured_on_all_cpus(side: str) -> None:
+    shares = {"t": FakeTest(call_ns={"base": 1000, "head": 1100}, threaded=frozenset({side}), cpu_share=1.8)}
+    outcomes, log = run(shares)
+    assert [m["parallel"] for m in starts(log)] == [False] * 2 + [True] * (DESIGN.fewest + 1)
+    assert outcomes["t"].series[""].clock is Clock.WALL
+    assert outcomes["t"].pairs == DESIGN.fewest, "the pair on one CPU does not count"
+
+
+def test_threads_that_compute_one_after_the_other_are_measured_as_serial_code() -> None:
+    test = FakeTest(call_ns={"base": 1000, "head": 1100}, threaded=frozenset({"base", "head"}))
+    for is_parallel in (False, True):
+        outcomes, _ = run({"t": test}, suspects=[Suspect(test="t", threshold=0.02, is_parallel=is_parallel)])
+        assert outcomes["t"].series[""].clock is Clock.CPU
+        assert outcomes["t"].answers(DESIGN) == [Answer.REGRESSED]
+
+
 def test_long_calls_in_each_others_way_take_turns_from_the_next_pair_on() -> None:
     outcomes, log = run({"t": FakeTest(call_ns={"base": 20e6, "head": 20e6}, collides=True)}, pairs=3)
     assert (outcomes["t"].pairs, outcomes["t"].end) == (3, End.HORIZON)
@@ -366,7 +383,8 @@ def test_sides_that_did_not_run_two_codes_decide_nothing(
 
     def answer(self: FakeChannel, message: dict[str, Any]) -> Any:
         if message["do"] == "modules":
-            return {"is": "modules", "right": right, "wrong": wrong if self.name == "base" else []}
+            wrongly = wrong if self.name == "base" else []
+            return {"is": "modules", "right": right, "wrong": wrongly, "absent": {}}
         return usual(self, message)
 
     monkeypatch.setattr(FakeChannel, "answer", answer)

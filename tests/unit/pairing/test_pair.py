@@ -110,6 +110,17 @@ def test_side_that_hangs_is_late_and_ended_with_its_children(tmp_path: Path) -> 
     assert all_gone([pid, child])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="who adopts orphans is Linux's to choose")
+def test_child_that_left_the_group_of_its_side_is_ended_too(tmp_path: Path) -> None:
+    with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
+        channel = pair.channels["base"]
+        channel.receive(60)
+        channel.send({"do": "child", "apart": True})
+        child = channel.receive(60)["pid"]
+        pair.farewell(60)
+    assert all_gone([child], seconds=30)
+
+
 def test_both_sides_tear_down_before_they_are_ended(tmp_path: Path) -> None:
     with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
         pair.farewell(60)

@@ -34,6 +34,14 @@ def test_code_of_the_sources_is_inside_and_other_code_outside_by_its_outermost_n
     assert found(tmp_path, "a.py", "b.py", sources=("a.py",)) == Reach(is_inside=True, outside=("b",))
 
 
+def test_link_that_leads_out_of_the_sources_is_outside(tmp_path: Path) -> None:
+    write(tmp_path, {"shared/common.py": "", "src/pkg/__init__.py": ""})
+    (tmp_path / "src/pkg/linked.py").symlink_to("../../shared/common.py")
+    assert found(tmp_path, "src/pkg/__init__.py", "src/pkg/linked.py") == Reach(
+        is_inside=True, outside=("src.pkg.linked",)
+    )
+
+
 def test_tests_inside_the_sources_are_none_of_the_code(tmp_path: Path) -> None:
     files = ("src/pkg/tests/test_it.py", "src/pkg/tests/helper.py", "src/pkg/conftest.py")
     assert found(tmp_path, *files, tests=files[:1]) == Reach()

@@ -35,8 +35,10 @@ class Sides:
     def __init__(self, tmp_path: Path) -> None:
         self.head, self.base = tmp_path / "project", tmp_path / "pairs" / "base"
         self.link, self.cache = tmp_path / "pairs" / "head", tmp_path / "cache"
-        for folder in (self.head, self.base, self.cache):
+        accepted = tmp_path / "pairs" / "accepted"
+        for folder in (self.head, accepted, self.cache):
             folder.mkdir(parents=True)
+        self.base.symlink_to(accepted, target_is_directory=True)
         self.link.symlink_to(self.head, target_is_directory=True)
 
     def both(self, *names: str, text: str = "") -> None:
@@ -162,6 +164,18 @@ def test_module_built_into_a_build_folder_is_refused_with_the_cure(sides: Sides)
     assert "set perf_prepare to build it there" in found["pkg.fast"]
 
 
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_link_in_the_sources_that_leads_out_of_them_is_followed_on_both_sides(
+    sides: Sides, side: str
+) -> None:
+    sides.both("src/pkg/__init__.py")
+    write(sides.head, {"shared/common.py": "WHO = 'both'\n"})
+    for folder in (sides.head, sides.base):
+        (folder / "src/pkg/linked.py").symlink_to("../../shared/common.py")
+    (sides.base / "shared").symlink_to(sides.head / "shared", target_is_directory=True)
+    assert sides.load("pkg.linked", side=side)[0] == {"pkg.linked": "both"}
+
+
 def test_module_that_became_a_package_or_went_away_is_found_in_the_base(sides: Sides) -> None:
     write(sides.head, {"src/grown/__init__.py": "WHO = 'head'\n", "src/pkg/__init__.py": "WHO = 'head'\n"})
     write(
@@ -183,7 +197,9 @@ def test_optional_import_of_a_module_the_base_lacks_stays_optional(sides: Sides)
         text="try:\n    from pkg import extra\nexcept ImportError:\n    WHO += ' without'\n",
     )
     write(sides.head, {"src/pkg/extra.py": ""})
-    assert sides.load("pkg")[0] == {"pkg": "base without"}
+    found, _, _, absent = sides.load("pkg")
+    assert found == {"pkg": "base without"}
+    assert absent == {"pkg.extra": "src/pkg/extra.py"}
     assert sides.load("pkg", side="head")[0] == {"pkg": "head"}
 
 

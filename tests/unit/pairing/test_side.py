@@ -1,6 +1,7 @@
 import sys
 import threading
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,18 @@ class Script:
 
     def send(self, message: dict[str, Any]) -> None:
         self.sent.append(message)
+
+
+@pytest.mark.parametrize(
+    ("process", "thread", "said"), [(1000, 920, False), (1000, 880, True), (0, 0, False)]
+)
+def test_threads_that_compute_show_in_the_time_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, process: int, thread: int, said: bool
+) -> None:
+    clocks = {"_process_ns": iter((5, 5 + process)), "_thread_ns": iter((7, 7 + thread))}
+    for name, times in clocks.items():
+        monkeypatch.setattr(side, name, partial(next, times))
+    assert side.OtherThreads().compute() is said
 
 
 def drive(schedule: side.Schedule) -> tuple[list[int], Any]:
