@@ -85,6 +85,17 @@ def test_ok_says_what_would_have_shown() -> None:
     assert found.detectable <= 0.02
 
 
+def test_growth_in_the_mean_of_all_calls_is_said_as_such() -> None:
+    result = outcome(0.001, pairs=20, end=End.DECIDED)
+    result.series[""].ratios[Clock.ALL] = [1.0] * 20
+    result.series[""].levels[Clock.ALL] = [3e6] * 20
+    found = row(result)
+    assert found.verdict is Verdict.REGRESSED
+    assert found.note.endswith("in the mean of all calls: some cost more, most do not")
+    assert found.accepted == 3e6
+    assert found.evidence["clock"] == "all"
+
+
 def test_other_clock_follows_the_one_that_decides() -> None:
     found = row(outcome(0.05, end=End.DECIDED), WALL)
     assert found.verdict is Verdict.REGRESSED

@@ -62,6 +62,11 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
             because = f"; {_WALL_TIME_ALONE[look.answer]}"
             look = own = waiting
             is_follower = False
+    if clock is Clock.CPU and look.answer is not Answer.REGRESSED:
+        rare = series.rare(arena.design, timing.threshold)
+        if rare is not None:
+            because = "; in the mean of all calls: some cost more, most do not"
+            clock, look, own = Clock.ALL, rare, rare
     level = series.level(clock)
     verdict = _VERDICTS[look.answer]
     note, detail = f"decided by its {series.clock} time", []

@@ -47,6 +47,25 @@ def test_waiting_added_to_computing_code_is_a_regression(wait: float) -> None:
     assert outcome.pairs <= DESIGN.fewest + 4, "a tenth of alpha costs three or four pairs"
 
 
+@pytest.mark.parametrize(("flush", "answer"), [(4.0, Answer.REGRESSED), (1.5, Answer.OK)])
+def test_calls_that_cost_more_now_and_then_are_a_regression_from_a_tenth_of_all(
+    flush: float, answer: Answer
+) -> None:
+    dice, outcome = random.Random(1), Outcome(test="t", threshold=0.02)
+    while outcome.pairs < 60 and not outcome.is_decided(DESIGN):
+        found = pair(dice)
+        for number, burst in enumerate(found.parts[""]["head"].bursts):
+            wall, cpu, delay = burst[0]
+            if number % 8 == 5:
+                burst[0] = (round(wall * flush), round(cpu * flush), delay)
+        outcome.add(found, is_parallel=False, higher_is_better=frozenset())
+    assert outcome.answers(DESIGN) == [answer]
+    look = outcome.series[""].look(DESIGN, 0.02)
+    assert look is not None
+    assert look.answer is Answer.OK, "of typical calls"
+    assert outcome.pairs <= DESIGN.fewest + 4
+
+
 def test_waiting_below_the_threshold_is_allowed() -> None:
     outcome = measured(1, wait=0.01)
     assert outcome.answers(DESIGN) == [Answer.OK]
