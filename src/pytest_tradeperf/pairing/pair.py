@@ -203,14 +203,15 @@ class ProcessPair:
                     channel.send({"do": "bye"})  # the first one ended the test it was in
 
     def last_words(self, name: str) -> str:
-        """Return the last line that a side printed, or nothing."""
+        """Return the last line that a side printed, or what the interpreter died of, or nothing."""
         try:
             with self.outputs[name].open("rb") as file:
                 file.seek(max(0, self.outputs[name].stat().st_size - 4000))
                 lines = file.read().decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return lines[-1].strip() if lines else ""
+        fatal = [line for line in lines if line.startswith("Fatal Python error")]
+        return (fatal or lines or [""])[-1].strip()
 
     def _environment(self) -> dict[str, str]:
         dice = self._random

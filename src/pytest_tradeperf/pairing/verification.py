@@ -35,7 +35,8 @@ def problem_of_code(
     wrong = modules["base"]["wrong"]
     if wrong:
         names = ", ".join(wrong[:3])
-        return End.ERROR, "base", f"loaded the present code of {names} instead of the accepted one"
+        text = f"loaded the present code of {names} instead of the accepted one: import it, not its path"
+        return End.ERROR, "base", text
     if not any(said["right"] for said in modules.values()):
         names = ", ".join(sources)
         text = f"these tests load nothing from perf_source ({names}): set perf_source to the code they time"

@@ -27,7 +27,7 @@ def tell(context: SideContext) -> None:
     )
     while (message := context.channel.receive())["do"] != "bye":
         if message["do"] == "die":
-            os.write(1, b"famous last words\n")
+            os.write(1, message.get("words", "famous last words\n").encode())
             os._exit(3)
         if message["do"] == "child":
             sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]

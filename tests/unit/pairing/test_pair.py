@@ -88,14 +88,24 @@ def test_whole_pair_moves_to_other_cpus(tmp_path: Path) -> None:
     pair.move(everywhere)  # nobody is left to be moved
 
 
-def test_side_that_dies_is_noticed_with_its_last_words(tmp_path: Path) -> None:
+FATAL = "Fatal Python error: Segmentation fault\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("first\nfamous last words\n", "famous last words"),
+        (f"first\n{FATAL}\nCurrent thread:\n  File a\n\nExtension modules: a, b\n", FATAL.strip()),
+    ],
+)
+def test_side_that_dies_is_noticed_with_its_last_words(tmp_path: Path, printed: str, said: str) -> None:
     with ProcessPair(plan_in(tmp_path), seed=1, parallel=False) as pair:
         channel = pair.channels["head"]
         channel.receive(60)
-        channel.send({"do": "die"})
+        channel.send({"do": "die", "words": printed})
         with pytest.raises(ClosedError):
             channel.receive(60)
-        assert pair.last_words("head") == "famous last words"
+        assert pair.last_words("head") == said
 
 
 def test_side_that_hangs_is_late_and_ended_with_its_children(tmp_path: Path) -> None:
