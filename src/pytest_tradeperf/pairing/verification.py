@@ -35,7 +35,7 @@ def problem_of_code(
     wrong = modules["base"]["wrong"]
     if wrong:
         names = ", ".join(wrong[:3])
-        text = f"loaded the present code of {names} instead of the accepted one: import it, not its path"
+        text = f"loaded the present code of {names} instead of the accepted one: load it by name, not by path"
         return End.ERROR, "base", text
     if not any(said["right"] for said in modules.values()):
         names = ", ".join(sources)
