@@ -252,9 +252,6 @@ def test_base_that_goes_on_without_what_git_ignores_is_an_error_with_the_cure(re
     assert code == 3, text
     assert rows["test_steady", "cpu"]["verdict"] == "error"
     assert "went on without pkg._fast, which git ignores" in rows["test_steady", "cpu"]["note"]
-    code, text, rows = against(repo, "-o", "perf_prepare=cp $TRADEPERF_HEAD/src/pkg/_fast.py src/pkg/")
-    assert code == 0, text
-    assert rows["test_steady", "cpu"]["verdict"] == "ok"
 
 
 def test_files_of_both_sides_take_as_long_to_resolve(repo):

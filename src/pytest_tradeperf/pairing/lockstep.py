@@ -29,6 +29,9 @@ _ROUNDS_SECONDS: Final = 4.0
 _FEWEST_WHOLE: Final = 4
 """Turns that a whole test gets in any case."""
 
+_TIMES: Final = 10
+"""How many times as long the first call of a side must take for rounds to go by that side."""
+
 _WARM_NS: Final = 20_000_000
 """A call this long needs no further warm-up inside a block."""
 
@@ -164,8 +167,12 @@ class Lockstep:
 
     def _short_calls(self, order: Sequence[str], calls: Mapping[str, Turn]) -> _Plan:
         """Plan calls by which sides take turns."""
-        iterations = self._calibrate(order, calls[order[0]])
-        probe = self._turn(order[1], order, iterations, 2)
+        first, other = order
+        fast, slow = sorted(order, key=lambda side: calls[side].round_ns)
+        if calls[slow].round_ns > _TIMES * calls[fast].round_ns:
+            first = other = slow  # what is a burst for the faster side may take the other minutes
+        iterations = self._calibrate(first, order, calls[first])
+        probe = self._turn(other, order, iterations, 2)
         round_ns, setup_ns = min(wall for wall, _, _ in probe.burst), probe.setup_ns / 2
         rounds = self._pace.rounds(round_ns, setup_ns)
         bursts = self._pace.bursts(round_ns * rounds, setup_ns * rounds)
@@ -196,9 +203,9 @@ class Lockstep:
         """
         return self._may_be_long(bursts) and max(map(cpu_share, bursts)) >= CPU_BOUND
 
-    def _calibrate(self, order: Sequence[str], call: Turn) -> int:
+    def _calibrate(self, side: str, order: Sequence[str], call: Turn) -> int:
         """Return the iterations of a round, found on one side and used on both."""
-        side, pace = order[0], self._pace
+        pace = self._pace
         iterations, turn = 1, call
         most = pace.fitting(turn.round_ns, turn.setup_ns)
         while turn.round_ns < pace.round_ns and iterations < most:

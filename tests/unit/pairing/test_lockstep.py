@@ -67,6 +67,15 @@ def test_sides_take_turns_as_abba_with_equal_work(first: str) -> None:
     assert [s for s, _, _ in measured].count("base") == [s for s, _, _ in measured].count("head")
 
 
+@pytest.mark.parametrize("first", ["base", "head"])
+@pytest.mark.parametrize("slow", ["base", "head"])
+def test_round_of_a_much_faster_side_is_not_asked_of_the_other(first: str, slow: str) -> None:
+    test = FakeTest(call_ns={"base": 30, "head": 30} | {slow: 1_000_000})
+    result, log = measure(test, first=first)
+    assert max(n * rounds for _, n, rounds in bursts(log)) == 2, "thousands would take the slow side seconds"
+    assert result.parts[""]["base"].iterations == 1
+
+
 def test_short_calls_are_batched_into_short_rounds_and_long_ones_are_not() -> None:
     short, _ = measure(FakeTest(call_ns={"base": 1000, "head": 1000}))
     assert 200 <= short.parts[""]["base"].iterations <= 300
