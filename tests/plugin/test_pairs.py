@@ -254,6 +254,7 @@ def test_base_that_goes_on_without_what_git_ignores_is_an_error_with_the_cure(re
     assert "went on without pkg._fast, which git ignores" in rows["test_steady", "cpu"]["note"]
 
 
+@pytest.mark.slow
 def test_files_of_both_sides_take_as_long_to_resolve(repo):
     tests = """
     from pathlib import Path
