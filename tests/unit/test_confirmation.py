@@ -10,7 +10,6 @@ from pytest_tradeperf.confirmation.measuring import (
     Timing,
     comparisons,
     copy_sources,
-    place_as_deep_as,
     suspects,
     timings,
 )
@@ -61,22 +60,6 @@ def test_regression_carries_estimate_interval_and_evidence() -> None:
     assert len(found.evidence["log_ratios"]) == 14
 
 
-@pytest.mark.parametrize(
-    ("root", "parts", "is_as_long"),
-    [
-        ("/home/user/work/name/of-a-long-project", 6, True),
-        ("/home/user/a/b/c/d/e", 8, False),
-        ("/a", 4, False),
-    ],
-)
-def test_accepted_code_lies_as_deep_as_rootdir(root: str, parts: int, is_as_long: bool) -> None:
-    folder = Path("/tmp/pairs-1-2-3")
-    place = place_as_deep_as(Path(root), folder)
-    assert place.is_relative_to(folder)
-    assert len(place.parts) == parts
-    assert (len(str(place)) == len(root)) is is_as_long
-
-
 def test_ok_says_what_would_have_shown() -> None:
     found = row(outcome(0.001, pairs=8, end=End.DECIDED))
     assert found.verdict is Verdict.OK
@@ -94,6 +77,17 @@ def test_growth_in_the_mean_of_all_calls_is_said_as_such() -> None:
     assert found.note.endswith("in the mean of all calls: some cost more, most do not")
     assert found.accepted == 3e6
     assert found.evidence["clock"] == "all"
+    follower = row(result, WALL)
+    assert (follower.verdict, follower.note) == (Verdict.REGRESSED, "decided by its cpu time")
+    assert follower.change == pytest.approx(0.001, abs=1e-4)
+
+
+def test_mean_of_all_calls_that_is_open_names_the_threshold_it_has() -> None:
+    result = outcome(0.001, pairs=60, end=End.HORIZON)
+    result.series[""].ratios[Clock.ALL] = [0.0, 0.3, 0.3] * 20
+    found = row(result)
+    assert found.verdict is Verdict.UNDECIDED
+    assert "too close to the threshold of 10.0 %" in found.note
 
 
 def test_other_clock_follows_the_one_that_decides() -> None:

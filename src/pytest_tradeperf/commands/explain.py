@@ -13,6 +13,11 @@ from pytest_tradeperf.store.record import LAST_RECORD, load_record
 from pytest_tradeperf.units import counted, format_percent, format_quantity
 
 _SHOWN: Final = 3
+_CLOCKS: Final = {
+    "cpu": ", by cpu time",
+    "wall": ", by wall time",
+    "all": ", by the mean cpu time of all calls",
+}
 
 
 @click.command(name="explain")
@@ -106,7 +111,7 @@ def _measured(row: Row) -> str:
     evidence = row.evidence
     if not row.pairs:
         return ""
-    clock = f", by {evidence['clock']} time" if evidence.get("clock") in ("cpu", "wall") else ""
+    clock = _CLOCKS.get(str(evidence.get("clock")), "")
     how = ", both sides at once" if evidence.get("at_once") else ""
     seconds = f"{evidence.get('seconds', 0):g} s"
     return f"{row.pairs} process pairs in {seconds}{clock}{how}; seed {evidence.get('seed')}"

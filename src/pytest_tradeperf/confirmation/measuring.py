@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pytest_tradeperf.errors import UnavailableError
 from pytest_tradeperf.measures.machine import cpu_quota
 from pytest_tradeperf.model import Better, Json, Kind, Measurement, Metric, TestRecord
 from pytest_tradeperf.pairing.bursts import PARALLEL
 from pytest_tradeperf.pairing.controller import measure_pairs
-from pytest_tradeperf.pairing.folders import session_folder
+from pytest_tradeperf.pairing.folders import place_as_deep_as, session_folder
 from pytest_tradeperf.pairing.materialise import (
     describe_generated,
     ignored_files,
@@ -27,8 +27,6 @@ from pytest_tradeperf.pairing.pair import PairPlan, interpreter_flags, preloadab
 from pytest_tradeperf.pairing.request import OnPair, OnProgress, Request, Suspect
 from pytest_tradeperf.pairing.trees import SourceTree
 from pytest_tradeperf.stats.sequential import Design
-
-_LONGEST_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,16 +170,6 @@ def measure_against(
             hint = describe_generated(arena.root, arena.sources)
             outcome.message += f"; {hint}" if hint else ""
     return outcomes
-
-
-def place_as_deep_as(root: Path, folder: Path) -> Path:
-    """Return a path in ``folder``, if that lets it, with as many parts as ``root`` and as long.
-
-    Both sides import through a link, and code that resolves ``__file__`` looks at every part.
-    """
-    between = max(len(root.parts) - len(folder.parts) - 1, 0)
-    length = min(len(str(root)) - len(str(folder)) - 2 * between - 1, _LONGEST_NAME)
-    return folder.joinpath(*"a" * between, "accepted".ljust(length, "_")[: max(length, 1)])
 
 
 def copy_sources(root: Path, sources: Sequence[str], target: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from pytest_tradeperf.confirmation.measuring import Arena, Reference, Timing, measure_of
 from pytest_tradeperf.model import Better, Json, Metric, Row, Verdict
-from pytest_tradeperf.pairing.outcomes import Clock, End, Outcome, Series
+from pytest_tradeperf.pairing.outcomes import RARE, Clock, End, Outcome, Series
 from pytest_tradeperf.stats.sequential import Answer, Look
 from pytest_tradeperf.units import counted, format_factor, format_percent
 
@@ -55,24 +55,25 @@ def _row(timing: Timing, outcome: Outcome, arena: Arena, reference: Reference) -
         return replace(row, note=_unseen(outcome), evidence=_evidence(outcome, series, arena, reference))
     is_follower = clock is not series.clock
     own = _of_value(series.look(arena.design, timing.threshold, clock), metric) if is_follower else look
-    because = ""
-    if clock is Clock.WALL and look.answer is not Answer.REGRESSED:
-        waiting = series.waiting(arena.design, timing.threshold)
-        if waiting is not None:
+    because, threshold = "", timing.threshold
+    if look.answer is not Answer.REGRESSED:
+        waiting = series.waiting(arena.design, threshold)
+        rare = series.rare(arena.design, threshold)
+        if clock is Clock.WALL and waiting is not None:
             because = f"; {_WALL_TIME_ALONE[look.answer]}"
             look = own = waiting
             is_follower = False
-    if clock is Clock.CPU and look.answer is not Answer.REGRESSED:
-        rare = series.rare(arena.design, timing.threshold)
-        if rare is not None:
-            because = "; in the mean of all calls: some cost more, most do not"
-            clock, look, own = Clock.ALL, rare, rare
+        elif rare is not None:
+            look = rare
+            if clock is Clock.CPU:
+                because = "; in the mean of all calls: some cost more, most do not"
+                clock, own, threshold = Clock.ALL, rare, max(threshold, RARE)
     level = series.level(clock)
     verdict = _VERDICTS[look.answer]
     note, detail = f"decided by its {series.clock} time", []
     if not is_follower:
         ratios = series.ratios[clock]
-        note = _note(look, outcome, ratios, arena=arena, threshold=timing.threshold, against=reference.name)
+        note = _note(look, outcome, ratios, arena=arena, threshold=threshold, against=reference.name)
         note += because
         detail = _where_to_look(metric.name, outcome) if verdict is Verdict.REGRESSED else []
     return replace(

@@ -45,7 +45,7 @@ def problem_of_code(
     if unbuilt:
         names = ", ".join(unbuilt[:3])
         text = (
-            f"went on without {names}, which git ignores and the present code has: "
+            f"went on without {names}, which git ignores and rootdir has: "
             "set perf_prepare to a command that makes it in the base folder"
         )
         return End.ERROR, "base", text
@@ -53,13 +53,10 @@ def problem_of_code(
 
 
 def _unbuilt(modules: Mapping[str, Message], ignored: Callable[[Sequence[str]], Sequence[str]]) -> list[str]:
-    """Return modules that the base alone looked for in vain because git does not keep them.
+    """Return modules that rootdir has and the base looked for in vain, because git does not keep them.
 
     None that only tell a version, as build tools write them.
     """
-    found = {
-        file: name
-        for name, file in modules["base"]["absent"].items()
-        if name in modules["head"]["right"] and "version" not in name.rpartition(".")[2]
-    }
+    absent = modules["base"]["absent"]
+    found = {file: name for name, file in absent.items() if "version" not in name.rpartition(".")[2]}
     return [found[file] for file in ignored(sorted(found))] if found else []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_tradeperf.pairing.folders import session_folder, sweep
+from pytest_tradeperf.pairing.folders import place_as_deep_as, session_folder, sweep
 
 
 @pytest.fixture
@@ -51,3 +51,19 @@ def test_folder_of_a_dead_process_is_swept_and_of_a_living_one_kept(temporary: P
     with session_folder() as mine:
         assert sorted(temporary.iterdir()) == sorted([mine, strange])
         assert sweep(temporary) == []
+
+
+@pytest.mark.parametrize(
+    ("root", "parts", "is_as_long"),
+    [
+        ("/home/user/work/name/of-a-long-project", 6, True),
+        ("/home/user/a/b/c/d/e", 8, False),
+        ("/a", 4, False),
+    ],
+)
+def test_accepted_code_lies_as_deep_as_rootdir(root: str, parts: int, is_as_long: bool) -> None:
+    folder = Path("/tmp/pairs-1-2-3")
+    place = place_as_deep_as(Path(root), folder)
+    assert place.is_relative_to(folder)
+    assert len(place.parts) == parts
+    assert (len(str(place)) == len(root)) is is_as_long
